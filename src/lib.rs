@@ -1,0 +1,4 @@
+//! A durable log queue.
+pub mod limits;
+pub mod record;
+pub use record::{Header, Record};

@@ -1,0 +1,123 @@
+//! Compression of a batch's records, and decompression that is bounded while it runs.
+
+use std::io::Read;
+
+use super::BatchError;
+use crate::limits::MAX_BATCH_BYTES;
+
+/// How the records of a batch are compressed. The number is the one in the batch header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None = 0,
+    /// One raw LZ4 block: fastest.
+    Lz4 = 1,
+    /// One Zstandard frame, written at level 1: smallest.
+    Zstd = 2,
+}
+
+/// The largest factor by which an LZ4 block can expand.
+const LZ4_MAX_RATIO: usize = 255;
+/// No batch needs a larger window: 8 MiB.
+const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+const ZSTD_LEVEL: i32 = 1;
+
+impl Compression {
+    pub(super) fn from_attributes(attributes: u8) -> Result<Self, BatchError> {
+        match attributes {
+            0 => Ok(Self::None),
+            1 => Ok(Self::Lz4),
+            2 => Ok(Self::Zstd),
+            other => Err(BatchError::Compression(other)),
+        }
+    }
+
+    /// The compressed form, or `None` when compression is off or would not make the records smaller.
+    pub(super) fn compress(self, records: &[u8]) -> Option<Vec<u8>> {
+        let compressed = match self {
+            Self::None => return None,
+            Self::Lz4 => lz4_flex::block::compress(records),
+            Self::Zstd => zstd::bulk::compress(records, ZSTD_LEVEL).ok()?,
+        };
+        (compressed.len() < records.len()).then_some(compressed)
+    }
+
+    /// Decompresses into exactly `declared` bytes.
+    ///
+    /// Memory is bounded by `declared`, which is bounded by [`MAX_BATCH_BYTES`], whatever the bytes would expand to.
+    pub(super) fn decompress(self, compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchError> {
+        assert!(declared <= MAX_BATCH_BYTES, "the header was checked before its records are read");
+        match self {
+            Self::None => Err(BatchError::Decompress("not compressed")),
+            Self::Lz4 => decompress_lz4(compressed, declared),
+            Self::Zstd => decompress_zstd(compressed, declared),
+        }
+    }
+}
+
+fn decompress_lz4(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchError> {
+    // A short block cannot become long: refuse before memory is set aside for it.
+    if declared > compressed.len().saturating_mul(LZ4_MAX_RATIO) {
+        return Err(BatchError::Decompress("shorter than declared"));
+    }
+    let mut out = vec![0; declared];
+    match lz4_flex::block::decompress_into(compressed, &mut out) {
+        Ok(written) if written == declared => Ok(out),
+        Ok(_) => Err(BatchError::Decompress("shorter than declared")),
+        Err(lz4_flex::block::DecompressError::OutputTooSmall { .. }) => Err(BatchError::Expands { declared }),
+        Err(_) => Err(BatchError::Decompress("not an lz4 block")),
+    }
+}
+
+fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchError> {
+    let not_zstd = |_| BatchError::Decompress("not a zstd frame");
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed).map_err(not_zstd)?.single_frame();
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(not_zstd)?;
+    // The vector grows with what really comes out; one byte more than declared is enough to know.
+    let mut out = Vec::with_capacity(declared.min(compressed.len().saturating_mul(8)));
+    let mut bounded = decoder.by_ref().take(declared as u64 + 1);
+    bounded.read_to_end(&mut out).map_err(not_zstd)?;
+    if out.len() > declared {
+        return Err(BatchError::Expands { declared });
+    }
+    if out.len() < declared {
+        return Err(BatchError::Decompress("shorter than declared"));
+    }
+    if !decoder.finish().is_empty() {
+        return Err(BatchError::Decompress("bytes after the zstd frame"));
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_expands_beyond_its_declaration_is_stopped() {
+        let zeros = vec![0; 1 << 20];
+        for compression in [Compression::Lz4, Compression::Zstd] {
+            let bomb = compression.compress(&zeros).expect("zeros compress");
+            assert_eq!(compression.decompress(&bomb, zeros.len()).expect("as declared"), zeros);
+            assert_eq!(compression.decompress(&bomb, 1000), Err(BatchError::Expands { declared: 1000 }));
+            assert!(matches!(compression.decompress(&bomb, zeros.len() + 1), Err(BatchError::Decompress(_))));
+            assert!(matches!(compression.decompress(&bomb[..bomb.len() - 1], zeros.len()), Err(BatchError::Decompress(_))));
+            assert!(matches!(compression.decompress(b"", 10), Err(BatchError::Decompress(_))));
+        }
+    }
+
+    #[test]
+    fn bytes_after_a_zstd_frame_are_refused() {
+        let mut bytes = Compression::Zstd.compress(&[7; 500]).expect("repeats compress");
+        bytes.push(0);
+        assert!(matches!(Compression::Zstd.decompress(&bytes, 500), Err(BatchError::Decompress(_))));
+    }
+
+    #[test]
+    fn what_does_not_shrink_stays_as_it_is() {
+        assert_eq!(Compression::Lz4.compress(b"abc"), None);
+        assert_eq!(Compression::None.compress(&[0; 1000]), None);
+    }
+}
