@@ -1,4 +1,5 @@
 //! A durable log queue.
 pub mod limits;
+pub mod protocol;
 pub mod record;
 pub use record::{Header, Record};
