@@ -3,3 +3,5 @@ pub mod limits;
 pub mod protocol;
 pub mod record;
 pub use record::{Header, Record};
+#[cfg(feature = "server")]
+pub mod storage;

@@ -1,0 +1,80 @@
+//! What can go wrong below the broker: one variant per decision that a caller can take.
+
+use std::{io, path::PathBuf};
+
+/// An error of the engine.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// Another process has the directory.
+    #[error("data directory {} is in use by another server", .0.display())]
+    Locked(PathBuf),
+    /// A later version wrote the files.
+    #[error("data has format {found}, this version reads up to format {supported}")]
+    NewerFormat {
+        /// In the file.
+        found: u32,
+        /// The highest this version knows.
+        supported: u32,
+    },
+    /// What is on disk is not what was written.
+    #[error("data is corrupted: {0}")]
+    Corrupted(String),
+    /// The database below refused or failed.
+    #[error("database failed")]
+    Database(#[source] Box<redb::Error>),
+    /// The filesystem refused or failed.
+    #[error("{what} failed")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The background work failed earlier.
+    #[error("background work on the data files failed: {0}")]
+    Background(String),
+}
+
+impl StorageError {
+    /// Wraps the error of a filesystem operation.
+    pub(super) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let source = match self {
+            Self::Io { source, .. } => source,
+            Self::Database(error) => match error.as_ref() {
+                redb::Error::Io(source) => source,
+                _ => return false,
+            },
+            _ => return false,
+        };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// Whether opening again may help: not when the data itself is at fault or belongs to somebody else.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        !matches!(self, Self::Locked(_) | Self::NewerFormat { .. } | Self::Corrupted(_))
+    }
+}
+
+macro_rules! from_redb {
+    ($($error:ident),*) => {
+        $(impl From<redb::$error> for StorageError {
+            fn from(error: redb::$error) -> Self {
+                match redb::Error::from(error) {
+                    redb::Error::Corrupted(what) => Self::Corrupted(what),
+                    other => Self::Database(Box::new(other)),
+                }
+            }
+        })*
+    };
+}
+
+from_redb!(CommitError, DatabaseError, SetDurabilityError, StorageError, TableError, TransactionError);

@@ -1,0 +1,106 @@
+//! The journal of a segment: a stream of bytes, kept as values that fill pages.
+
+use redb::{ReadTransaction, ReadableTable, TableError, WriteTransaction};
+
+use super::{StorageError, tables::JOURNAL};
+use crate::limits::MAX_CHUNK_BYTES;
+
+/// What redb adds to a value that has a page, or several, of its own.
+const PAGE_OVERHEAD_BYTES: usize = 128;
+
+/// Appends `bytes` at `position`, which is the journal's end.
+pub(super) fn write(txn: &WriteTransaction, position: u64, bytes: &[u8]) -> Result<(), StorageError> {
+    let mut table = txn.open_table(JOURNAL)?;
+    let (mut at, mut rest) = (position, bytes);
+    while !rest.is_empty() {
+        let (chunk, after) = rest.split_at(first_chunk(rest.len()));
+        table.insert(at, chunk)?;
+        at += chunk.len() as u64;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// How many of `len` bytes to put into the next value: redb rounds a value that is larger than a page up to a power of
+/// two, so what would waste more than a quarter is cut.
+fn first_chunk(len: usize) -> usize {
+    if len >= MAX_CHUNK_BYTES {
+        return MAX_CHUNK_BYTES;
+    }
+    let page = (len + PAGE_OVERHEAD_BYTES).next_power_of_two();
+    let wastes = len + PAGE_OVERHEAD_BYTES < page / 4 * 3;
+    if wastes && page > 8192 { page / 2 - PAGE_OVERHEAD_BYTES } else { len }
+}
+
+/// Where the journal ends.
+pub(super) fn end(txn: &ReadTransaction) -> Result<u64, StorageError> {
+    let table = match txn.open_table(JOURNAL) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(0),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(table.last()?.map_or(0, |(position, chunk)| position.value() + chunk.value().len() as u64))
+}
+
+/// Bytes `position..position + len`.
+pub(super) fn read(txn: &ReadTransaction, position: u64, len: usize) -> Result<Vec<u8>, StorageError> {
+    let table = txn.open_table(JOURNAL)?;
+    let first = table.range(..=position)?.next_back().transpose()?.map_or(position, |(start, _)| start.value());
+    let mut out = Vec::with_capacity(len);
+    let mut at = first;
+    for chunk in table.range(first..)? {
+        let (start, chunk) = chunk?;
+        let (start, chunk) = (start.value(), chunk.value());
+        if start != at {
+            break;
+        }
+        at += chunk.len() as u64;
+        let skip = usize::try_from(position.saturating_sub(start)).unwrap_or(usize::MAX).min(chunk.len());
+        let wanted = &chunk[skip..];
+        out.extend_from_slice(&wanted[..wanted.len().min(len - out.len())]);
+        if out.len() == len {
+            return Ok(out);
+        }
+    }
+    Err(StorageError::Corrupted(format!("journal has no bytes at {at}")))
+}
+
+/// Calls `each` with every chunk in order.
+pub(super) fn scan(
+    txn: &ReadTransaction,
+    mut each: impl FnMut(&[u8]) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let table = match txn.open_table(JOURNAL) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut at = 0;
+    for chunk in table.range(0..)? {
+        let (start, chunk) = chunk?;
+        if start.value() != at {
+            return Err(StorageError::Corrupted(format!("journal has no bytes at {at}")));
+        }
+        at += chunk.value().len() as u64;
+        each(chunk.value())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_waste_at_most_a_quarter_of_their_pages() {
+        for len in (1..400_000).step_by(97) {
+            let (mut rest, mut pages) = (len, 0);
+            while rest > 0 {
+                let chunk = first_chunk(rest);
+                pages += if chunk > 4096 { (chunk + PAGE_OVERHEAD_BYTES).next_power_of_two() } else { chunk };
+                rest -= chunk;
+            }
+            assert!(pages <= len * 4 / 3 + 4096, "{len} bytes take {pages}");
+        }
+    }
+}

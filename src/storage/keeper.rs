@@ -1,0 +1,237 @@
+//! The keeper: a thread that prepares the next segment, seals full ones, removes dead ones and rewrites in between.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use super::{
+    LiveHeads, Snapshot, StorageError, Volume,
+    live::LiveSegment,
+    rewrite::{self, Rewrite},
+    seal,
+    sealed::SealedSegment,
+    segments::Segments,
+};
+
+/// Between two steps of a rewrite, so that it takes a small part of disk and processor: about 32 MiB/s.
+const REWRITE_PAUSE: Duration = Duration::from_millis(30);
+
+enum Job {
+    Prepare(u64),
+    Seal(Arc<LiveSegment>, Snapshot),
+    Trim(LiveHeads),
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// The next segment, ready to be appended to.
+    prepared: Mutex<Option<Arc<LiveSegment>>>,
+    /// Seals that were asked for and are not done.
+    sealing: AtomicUsize,
+    failure: Mutex<Option<String>>,
+}
+
+/// The writer's handle to the thread. Dropping it stops the thread after the jobs that it was given.
+pub(super) struct Keeper {
+    jobs: Option<Sender<Job>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    pub(super) fn start(volume: Arc<dyn Volume>, segments: Arc<Segments>) -> Result<Self, StorageError> {
+        let (jobs, queue) = channel();
+        let shared = Arc::new(Shared::default());
+        let worker = Worker { volume, segments, shared: shared.clone(), heads: None, runs: HashMap::new(), rewrite: None };
+        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || worker.run(&queue));
+        let thread = thread.map_err(StorageError::io("starting the keeper thread"))?;
+        Ok(Self { jobs: Some(jobs), shared, thread: Some(thread) })
+    }
+
+    fn send(&self, job: Job) {
+        // The thread ends only after a failure, which `check` reports.
+        drop(self.jobs.as_ref().map(|jobs| jobs.send(job)));
+    }
+
+    /// Asks for an empty segment of this number.
+    pub(super) fn prepare(&self, number: u64) {
+        self.send(Job::Prepare(number));
+    }
+
+    /// Hands over an empty segment that was found at open.
+    pub(super) fn put_prepared(&self, segment: Arc<LiveSegment>) {
+        *self.shared.prepared.lock().expect("no panic while it is locked") = Some(segment);
+    }
+
+    /// The prepared segment, once it is ready and every segment before the active one is sealed.
+    pub(super) fn take_prepared(&self) -> Option<Arc<LiveSegment>> {
+        self.is_ready().then(|| self.shared.prepared.lock().expect("no panic while it is locked").take())?
+    }
+
+    /// Whether [`Keeper::take_prepared`] would give a segment.
+    pub(super) fn is_ready(&self) -> bool {
+        let is_prepared = self.shared.prepared.lock().expect("no panic while it is locked").is_some();
+        is_prepared && self.shared.sealing.load(SeqCst) == 0
+    }
+
+    /// Asks for a segment, which is written no more, to be sealed.
+    pub(super) fn seal(&self, segment: Arc<LiveSegment>, snapshot: Snapshot) {
+        self.shared.sealing.fetch_add(1, SeqCst);
+        self.send(Job::Seal(segment, snapshot));
+    }
+
+    pub(super) fn trim(&self, heads: LiveHeads) {
+        self.send(Job::Trim(heads));
+    }
+
+    /// Reports what went wrong on the thread.
+    pub(super) fn check(&self) -> Result<(), StorageError> {
+        match &*self.shared.failure.lock().expect("no panic while it is locked") {
+            Some(failure) => Err(StorageError::Background(failure.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops the thread after the jobs that it was given.
+    pub(super) fn stop(&mut self) -> Result<(), StorageError> {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().map_err(|_| StorageError::Background("the keeper thread panicked".to_owned()))?;
+        }
+        self.check()
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Whoever wants to know calls `stop`.
+        drop(self.stop());
+    }
+}
+
+struct Worker {
+    volume: Arc<dyn Volume>,
+    segments: Arc<Segments>,
+    shared: Arc<Shared>,
+    /// What is live, when it has changed since the segments were last looked at.
+    heads: Option<LiveHeads>,
+    /// How many runs the segments have that were sealed here: whether sorting them is worth it.
+    runs: HashMap<u64, usize>,
+    rewrite: Option<Rewrite>,
+}
+
+impl Worker {
+    fn run(mut self, queue: &Receiver<Job>) {
+        loop {
+            let job = match self.rewrite {
+                Some(_) => queue.recv_timeout(REWRITE_PAUSE),
+                None => queue.recv().map_err(RecvTimeoutError::from),
+            };
+            let done = match job {
+                Ok(job) => self.work(job),
+                Err(RecvTimeoutError::Timeout) => self.step(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if let Err(error) = done {
+                let failure = report(&error);
+                tracing::error!(error = failure, "background work on the data files failed");
+                *self.shared.failure.lock().expect("no panic while it is locked") = Some(failure);
+                return;
+            }
+        }
+    }
+
+    fn work(&mut self, job: Job) -> Result<(), StorageError> {
+        match job {
+            Job::Prepare(number) => {
+                let segment = Arc::new(LiveSegment::create(self.volume.as_ref(), number)?);
+                *self.shared.prepared.lock().expect("no panic while it is locked") = Some(segment);
+                Ok(())
+            }
+            Job::Seal(live, snapshot) => {
+                self.runs.insert(live.id().number, live.index().len());
+                seal::seal(&self.volume, &self.segments, &live, snapshot)?;
+                self.shared.sealing.fetch_sub(1, SeqCst);
+                Ok(())
+            }
+            Job::Trim(heads) => {
+                self.remove_dead(&heads)?;
+                self.heads = Some(heads);
+                self.next_rewrite()
+            }
+        }
+    }
+
+    /// All sealed segments but the last, whose snapshot recovery starts from.
+    fn history(&self) -> Vec<Arc<SealedSegment>> {
+        let mut sealed = self.segments.sealed();
+        sealed.pop();
+        sealed
+    }
+
+    fn remove_dead(&mut self, heads: &LiveHeads) -> Result<(), StorageError> {
+        let mut dead = self.history();
+        dead.retain(|segment| rewrite::live_bytes(segment, heads) == 0);
+        if dead.is_empty() {
+            return Ok(());
+        }
+        for segment in dead {
+            let number = segment.id().number;
+            if self.rewrite.as_ref().is_some_and(|rewrite| rewrite.number() == number) {
+                self.rewrite = None;
+            }
+            self.segments.remove(number);
+            self.volume.remove(&segment.id().name())?;
+            tracing::info!(segment = number, "removed a segment that retention or deletion emptied");
+        }
+        self.volume.sync()
+    }
+
+    fn next_rewrite(&mut self) -> Result<(), StorageError> {
+        let Some(heads) = self.heads.as_ref().filter(|_| self.rewrite.is_none()) else {
+            return Ok(());
+        };
+        for segment in self.history() {
+            let runs = self.runs.get(&segment.id().number).copied();
+            if rewrite::is_worthwhile(&segment, heads, runs) {
+                self.rewrite = Rewrite::begin(self.volume.as_ref(), segment, heads)?;
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), StorageError> {
+        let Some(mut rewrite) = self.rewrite.take() else {
+            return Ok(());
+        };
+        if !rewrite.step()? {
+            self.rewrite = Some(rewrite);
+            return Ok(());
+        }
+        let number = rewrite.number();
+        rewrite.finish(&self.volume, &self.segments)?;
+        self.runs.remove(&number);
+        tracing::info!(segment = number, "rewrote a segment");
+        self.next_rewrite()
+    }
+}
+
+/// An error and what caused it, on one line.
+fn report(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

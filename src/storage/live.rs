@@ -1,0 +1,129 @@
+//! A live segment: the active one, the prepared one, and those that wait to be sealed.
+
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use redb::{Builder, Database, ReadableDatabase, StorageBackend};
+
+use super::{
+    StorageError, Volume,
+    block::Block,
+    files::FileId,
+    index::{MemoryIndex, Run},
+    journal, tables,
+};
+use crate::{
+    limits::ACTIVE_CACHE_BYTES,
+    record::{Offset, TopicId},
+};
+
+/// A segment whose file may still be written, with its index in memory.
+#[derive(Debug)]
+pub(super) struct LiveSegment {
+    id: FileId,
+    /// `None` once the segment is sealed: look it up again.
+    database: RwLock<Option<Database>>,
+    index: RwLock<MemoryIndex>,
+}
+
+/// redb takes a backend by value; a volume gives it boxed.
+#[derive(Debug)]
+pub(super) struct Boxed(pub(super) Box<dyn StorageBackend>);
+
+impl StorageBackend for Boxed {
+    fn len(&self) -> std::io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> std::io::Result<()> {
+        self.0.close()
+    }
+}
+
+/// Opens a file for writing, making or repairing it where needed.
+pub(super) fn open_database(volume: &dyn Volume, name: &str) -> Result<Database, StorageError> {
+    let backend = Boxed(volume.open(name)?);
+    Ok(Builder::new().set_cache_size(ACTIVE_CACHE_BYTES).create_with_backend(backend)?)
+}
+
+impl LiveSegment {
+    /// Makes a new segment; it is durable when this returns.
+    pub(super) fn create(volume: &dyn Volume, number: u64) -> Result<Self, StorageError> {
+        let id = FileId { number, generation: 0 };
+        let database = open_database(volume, &id.name())?;
+        let txn = database.begin_write()?;
+        tables::write_format(&txn)?;
+        txn.open_table(tables::JOURNAL)?;
+        txn.commit()?;
+        volume.sync()?;
+        Ok(Self::recovered(id, database, MemoryIndex::default()))
+    }
+
+    /// A segment that was found, with the index that a scan of it gave.
+    pub(super) fn recovered(id: FileId, database: Database, index: MemoryIndex) -> Self {
+        Self { id, database: RwLock::new(Some(database)), index: RwLock::new(index) }
+    }
+
+    pub(super) fn id(&self) -> FileId {
+        self.id
+    }
+
+    fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.database.read().expect("no panic while the database is locked")
+    }
+
+    /// For sealing: waits for readers, and keeps others out until the guard is dropped.
+    pub(super) fn database_mut(&self) -> RwLockWriteGuard<'_, Option<Database>> {
+        self.database.write().expect("no panic while the database is locked")
+    }
+
+    pub(super) fn index(&self) -> RwLockReadGuard<'_, MemoryIndex> {
+        self.index.read().expect("no panic while the index is locked")
+    }
+
+    /// Makes a block durable at `position`, the journal's end. Readers do not see it yet.
+    pub(super) fn write(&self, position: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        let database = self.database();
+        let database = database.as_ref().expect("only the writer's active segment is written, and it is not sealed");
+        // One phase: redb flips to the new root with the same sync that makes it durable.
+        let txn = database.begin_write()?;
+        journal::write(&txn, position, bytes)?;
+        txn.commit()?;
+        Ok(())
+    }
+
+    /// Lets readers see the batches of a block that is durable at `position`.
+    pub(super) fn publish(&self, position: u64, block: &Block) {
+        let mut index = self.index.write().expect("no panic while the index is locked");
+        block.batches.iter().for_each(|place| index.add(position, place));
+    }
+
+    /// The runs to read for what is at or after `from`; `None` when nothing is.
+    pub(super) fn runs_from(&self, topic: TopicId, from: Offset, max_bytes: usize) -> Option<Vec<Run>> {
+        self.index().runs_from(topic, from, max_bytes)
+    }
+
+    /// The bytes of a run; `None` when the segment was sealed meanwhile.
+    pub(super) fn read(&self, run: Run) -> Result<Option<Vec<u8>>, StorageError> {
+        let database = self.database();
+        let Some(database) = database.as_ref() else {
+            return Ok(None);
+        };
+        journal::read(&database.begin_read()?, run.position, run.bytes as usize).map(Some)
+    }
+}

@@ -1,0 +1,46 @@
+//! The engine: makes groups of entries durable, reads topics, recovers. The only room that knows redb.
+//!
+//! The log is a journal: what happened, in order of arrival, at the right edge of one B-tree. Everything else is
+//! derived from it, so one commit costs the same for one topic and for ten thousand.
+//!
+//! ```text
+//! active segment (a redb file)               sealed segments (redb files, read-only)
+//!   journal   position -> chunk of a block     journal
+//!   meta      format, number                   index     (topic, base offset) -> runs
+//!                                              topics    which offsets are here
+//!                                              snapshot  the broker's state when the segment ended
+//!         | replayed at open                   meta
+//!         v
+//!   state (the broker's), index (runs in memory)
+//! ```
+//!
+//! The broker sees [`Engine`] and [`LogReader`] only; `conformance` holds what any engine must do.
+
+mod block;
+mod cache;
+#[cfg(test)]
+mod conformance;
+mod engine;
+mod error;
+mod files;
+mod index;
+mod journal;
+mod keeper;
+mod memory_volume;
+mod reader;
+mod recovery;
+mod redb_engine;
+mod rewrite;
+mod seal;
+mod sealed;
+mod live;
+mod segments;
+mod tables;
+mod volume;
+
+pub use block::{Block, Entry};
+pub use engine::{Engine, LiveHeads, LogReader, Recovery, Snapshot};
+pub use error::StorageError;
+pub use memory_volume::MemoryVolume;
+pub use redb_engine::{EngineOptions, RedbEngine};
+pub use volume::{DirVolume, Volume};

@@ -1,0 +1,134 @@
+//! Reading batches back: from the tail cache, from the live segments, from history.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    LogReader, StorageError,
+    block::{Entries, Entry},
+    cache::TailCache,
+    index::Run,
+    live::LiveSegment,
+    sealed::{self, SealedSegment},
+    segments::{Segment, Segments},
+};
+use crate::record::{BatchHeader, Offset, TopicId};
+
+/// Reads what the engine has committed.
+pub(super) struct RedbReader {
+    pub(super) segments: Arc<Segments>,
+    pub(super) cache: Arc<TailCache>,
+}
+
+/// Batches of one topic, as they are gathered.
+struct Gathered {
+    topic: TopicId,
+    /// Batches that end at or before this are passed over.
+    from: Offset,
+    max_bytes: usize,
+    bytes: usize,
+    batches: Vec<Bytes>,
+}
+
+impl Gathered {
+    fn new(topic: TopicId, from: Offset, max_bytes: usize) -> Self {
+        Self { topic, from, max_bytes, bytes: 0, batches: Vec::new() }
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= self.max_bytes && !self.batches.is_empty()
+    }
+
+    fn wanted_bytes(&self) -> usize {
+        self.max_bytes.saturating_sub(self.bytes).max(1)
+    }
+
+    /// Takes the topic's batches out of a piece of the journal; they share its memory.
+    fn take(&mut self, journal: &Bytes) -> Result<(), StorageError> {
+        for entry in Entries::new(journal) {
+            let (_, Entry::Batch(topic, batch)) = entry? else { continue };
+            if topic != self.topic || self.is_full() {
+                continue;
+            }
+            let corrupted = |error| StorageError::Corrupted(format!("{error}"));
+            let header = BatchHeader::read(batch).map_err(corrupted)?;
+            if header.next_offset() <= self.from {
+                continue;
+            }
+            self.from = header.next_offset();
+            self.bytes += batch.len();
+            self.batches.push(journal.slice_ref(batch));
+        }
+        Ok(())
+    }
+}
+
+impl RedbReader {
+    /// Gathers from one live segment. `Ok(false)`: it was sealed meanwhile, look it up again.
+    fn read_live(&self, segment: &LiveSegment, into: &mut Gathered) -> Result<bool, StorageError> {
+        let runs = segment.runs_from(into.topic, into.from, into.wanted_bytes()).unwrap_or_default();
+        for run in runs {
+            if into.is_full() {
+                break;
+            }
+            if let Some(pieces) = self.cached(segment, run) {
+                pieces.iter().try_for_each(|piece| into.take(piece))?;
+            } else {
+                match segment.read(run)? {
+                    Some(bytes) => into.take(&Bytes::from(bytes))?,
+                    None => return Ok(false),
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn cached(&self, segment: &LiveSegment, run: Run) -> Option<Vec<Bytes>> {
+        self.cache.get(segment.id().number, run.position, run.bytes.into())
+    }
+
+    /// Gathers from one sealed segment. `Ok(false)`: its file was replaced meanwhile, look it up again.
+    fn read_sealed(&self, segment: &SealedSegment, into: &mut Gathered) -> Result<bool, StorageError> {
+        let Some(txn) = segment.begin_read(self.segments.tick(segment))? else {
+            return Ok(false);
+        };
+        for run in sealed::runs_from(&txn, into.topic, into.from, into.wanted_bytes())? {
+            if into.is_full() {
+                break;
+            }
+            into.take(&Bytes::from(sealed::read(&txn, run)?))?;
+        }
+        Ok(true)
+    }
+}
+
+impl LogReader for RedbReader {
+    fn read(&self, topic: TopicId, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, StorageError> {
+        let mut gathered = Gathered::new(topic, from, max_bytes);
+        while !gathered.is_full() {
+            let before = gathered.from;
+            let is_current = match self.segments.find(topic, gathered.from) {
+                None => break,
+                Some(Segment::Live(segment)) => self.read_live(&segment, &mut gathered)?,
+                Some(Segment::Sealed(segment)) => self.read_sealed(&segment, &mut gathered)?,
+            };
+            if is_current && gathered.from == before {
+                return Err(StorageError::Corrupted(format!("topic {topic} has no batch at offset {before}")));
+            }
+        }
+        Ok(gathered.batches)
+    }
+
+    fn read_cached(&self, topic: TopicId, from: Offset, max_bytes: usize) -> Option<Vec<Bytes>> {
+        let mut gathered = Gathered::new(topic, from, max_bytes);
+        let Segment::Live(segment) = self.segments.find(topic, from)? else {
+            return None;
+        };
+        for run in segment.runs_from(topic, from, max_bytes)? {
+            let Some(pieces) = self.cached(&segment, run) else { break };
+            pieces.iter().try_for_each(|piece| gathered.take(piece)).ok()?;
+        }
+        (!gathered.batches.is_empty()).then_some(gathered.batches)
+    }
+}

@@ -1,0 +1,116 @@
+//! Opening a volume: which segments there are, the state that the sealed ones end with, and a scan of the live ones.
+
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase};
+
+use super::{
+    Recovery, StorageError, Volume,
+    block::{BatchPlace, Entry, Front, front},
+    files::{self, FileId},
+    index::MemoryIndex,
+    journal,
+    live::{LiveSegment, open_database},
+    sealed::{self, Opened, SealedSegment},
+    tables,
+};
+use crate::record::BatchHeader;
+
+/// The segments of a volume, opened.
+pub(super) struct Found {
+    /// Oldest first.
+    pub(super) sealed: Vec<Arc<SealedSegment>>,
+    /// Oldest first, after all sealed ones.
+    pub(super) live: Vec<Live>,
+}
+
+/// A live segment that was found.
+pub(super) struct Live {
+    pub(super) segment: Arc<LiveSegment>,
+    /// Where its journal ends.
+    pub(super) end: u64,
+    /// The state there, if other segments follow.
+    pub(super) state: Option<Vec<u8>>,
+}
+
+/// Opens every segment and gives state and entries to `into`.
+pub(super) fn recover(volume: &Arc<dyn Volume>, into: &mut dyn Recovery) -> Result<Found, StorageError> {
+    let (mut sealed, mut live) = (Vec::new(), Vec::new());
+    for id in files::list_and_clean(volume.as_ref())? {
+        match open(volume, id)? {
+            Opening::Sealed(segment) if live.is_empty() => sealed.push(Arc::new(segment)),
+            Opening::Sealed(_) => {
+                let what = format!("segment {} is sealed, but one before it is not", id.number);
+                return Err(StorageError::Corrupted(what));
+            }
+            Opening::Live(database) => live.push((id, database)),
+        }
+    }
+    if let Some(last) = sealed.last()
+        && let Some(txn) = last.begin_read(0)?
+    {
+        into.snapshot(&sealed::snapshot(&txn)?)?;
+    }
+    let (mut found, last) = (Vec::new(), live.len().saturating_sub(1));
+    for (at, (id, database)) in live.into_iter().enumerate() {
+        let (segment, end) = scan(id, database, into)?;
+        let state = (at < last).then(|| into.state());
+        found.push(Live { segment: Arc::new(segment), end, state });
+    }
+    Ok(Found { sealed, live: found })
+}
+
+enum Opening {
+    Sealed(SealedSegment),
+    Live(Database),
+}
+
+fn open(volume: &Arc<dyn Volume>, id: FileId) -> Result<Opening, StorageError> {
+    if let Opened::Sealed(segment) = SealedSegment::open(volume, id)? {
+        return Ok(Opening::Sealed(segment));
+    }
+    // Repairs the file when it was not closed cleanly: a walk of one segment, however long the log is.
+    let database = open_database(volume.as_ref(), &id.name())?;
+    let txn = database.begin_read()?;
+    tables::check_format(&txn)?;
+    let spans = tables::read_spans(&txn)?;
+    drop(txn);
+    match spans {
+        None => Ok(Opening::Live(database)),
+        Some(spans) => {
+            database.close()?;
+            Ok(Opening::Sealed(SealedSegment::new(volume.clone(), id, spans)))
+        }
+    }
+}
+
+/// Reads a live segment from its first entry to its last: its index, and what it adds to the state.
+fn scan(id: FileId, database: Database, into: &mut dyn Recovery) -> Result<(LiveSegment, u64), StorageError> {
+    let mut index = MemoryIndex::default();
+    let txn = database.begin_read()?;
+    // Entries may begin in one chunk and end in another.
+    let (mut pending, mut position) = (Vec::new(), 0);
+    journal::scan(&txn, |chunk| {
+        pending.extend_from_slice(chunk);
+        let mut at = 0;
+        while let Front::Entry(entry, bytes) = front(&pending[at..])? {
+            if let Entry::Batch(topic, batch) = entry {
+                let corrupted = |error| StorageError::Corrupted(format!("segment {}: {error}", id.number));
+                let header = BatchHeader::read(batch).map_err(corrupted)?;
+                let (base, next) = (header.stamp.base_offset, header.next_offset());
+                index.add(position, &BatchPlace { topic, base, next, position: 0, bytes });
+            }
+            into.entry(entry)?;
+            at += bytes;
+            position += bytes as u64;
+        }
+        pending.drain(..at);
+        Ok(())
+    })?;
+    if !pending.is_empty() {
+        return Err(StorageError::Corrupted(format!("segment {} ends inside an entry", id.number)));
+    }
+    debug_assert_eq!(journal::end(&txn).ok(), Some(position), "a journal is its entries");
+    drop(txn);
+    Ok((LiveSegment::recovered(id, database, index), position))
+}

@@ -1,0 +1,217 @@
+//! The engine on redb: one writer, segments, a keeper in the background.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{
+    Block, Engine, LiveHeads, LogReader, Recovery, Snapshot, StorageError, Volume,
+    cache::TailCache,
+    keeper::Keeper,
+    live::LiveSegment,
+    reader::RedbReader,
+    recovery::{self, Found, Live},
+    segments::{Segment, Segments},
+};
+use crate::limits::{DEFAULT_SEGMENT_BYTES, DEFAULT_SEGMENT_RUNS, DEFAULT_TAIL_CACHE_BYTES};
+
+/// What an engine may take.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineOptions {
+    /// A segment is ended at this size. More makes recovery after a crash slower (about 1 s per GiB), less makes more
+    /// files. Default: 512 MiB.
+    pub segment_bytes: u64,
+    /// Or at this number of index entries, which take 24 bytes of memory each. Default: 524,288.
+    pub segment_runs: usize,
+    /// Memory for the blocks committed last. Default: 24 MiB.
+    pub tail_cache_bytes: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            segment_bytes: DEFAULT_SEGMENT_BYTES,
+            segment_runs: DEFAULT_SEGMENT_RUNS,
+            tail_cache_bytes: DEFAULT_TAIL_CACHE_BYTES,
+        }
+    }
+}
+
+/// A journal in redb files.
+///
+/// # Invariants
+/// - `end` is the end of the active segment's journal, and everything before it is durable and published.
+/// - Segments are sealed in order: at any moment the live ones follow the sealed ones.
+pub struct RedbEngine {
+    options: EngineOptions,
+    volume: Arc<dyn Volume>,
+    segments: Arc<Segments>,
+    cache: Arc<TailCache>,
+    /// `None` until [`Engine::recover`].
+    active: Option<Active>,
+}
+
+struct Active {
+    segment: Arc<LiveSegment>,
+    end: u64,
+    keeper: Keeper,
+}
+
+impl RedbEngine {
+    /// An engine on a volume that nobody else uses. Nothing is read before [`Engine::recover`].
+    #[must_use]
+    pub fn new(volume: Arc<dyn Volume>, options: EngineOptions) -> Self {
+        let cache = Arc::new(TailCache::new(options.tail_cache_bytes));
+        Self { options, volume, segments: Arc::default(), cache, active: None }
+    }
+
+    fn active(&self) -> &Active {
+        self.active.as_ref().expect("recover comes first")
+    }
+
+    /// Which of the live segments to append to, and which to keep for later.
+    fn activate(&mut self, mut live: Vec<Live>, next_number: u64) -> Result<(), StorageError> {
+        let keeper = Keeper::start(self.volume.clone(), self.segments.clone())?;
+        // An empty last segment was prepared by the keeper, and is used when its turn comes.
+        let prepared = live.pop_if(|live| live.end == 0).map(|live| live.segment);
+        let active = live.pop().map(|live| (live.segment, live.end));
+        let ((segment, end), prepared) = match (active, prepared) {
+            (Some(active), prepared) => (active, prepared),
+            (None, Some(prepared)) => ((prepared, 0), None),
+            (None, None) => ((Arc::new(LiveSegment::create(self.volume.as_ref(), next_number)?), 0), None),
+        };
+        for Live { segment, state, .. } in live {
+            let state = state.expect("the active segment follows");
+            keeper.seal(segment, Box::new(move || state));
+        }
+        self.segments.put(Segment::Live(segment.clone()));
+        match prepared {
+            Some(prepared) => keeper.put_prepared(prepared),
+            None => keeper.prepare(segment.id().number + 1),
+        }
+        self.active = Some(Active { segment, end, keeper });
+        Ok(())
+    }
+}
+
+impl Engine for RedbEngine {
+    fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), StorageError> {
+        assert!(self.active.is_none(), "an engine recovers once");
+        let Found { sealed, live } = recovery::recover(&self.volume, into)?;
+        let last = sealed.last().map(|segment| segment.id().number);
+        let last = live.last().map(|live| live.segment.id().number).or(last);
+        sealed.into_iter().for_each(|segment| self.segments.put(Segment::Sealed(segment)));
+        for live in live.iter().filter(|live| live.end > 0) {
+            self.segments.put(Segment::Live(live.segment.clone()));
+        }
+        self.activate(live, last.unwrap_or(0) + 1)
+    }
+
+    fn commit(&mut self, block: Block) -> Result<(), StorageError> {
+        let active = self.active.as_mut().expect("recover comes first");
+        active.keeper.check()?;
+        active.segment.write(active.end, &block.bytes)?;
+        active.segment.publish(active.end, &block);
+        let bytes = Bytes::from(block.bytes);
+        let len = bytes.len() as u64;
+        self.cache.push(active.segment.id().number, active.end, bytes);
+        active.end += len;
+        Ok(())
+    }
+
+    fn wants_roll(&self) -> bool {
+        let Active { segment, end, keeper } = self.active();
+        let is_full = *end >= self.options.segment_bytes || segment.index().len() >= self.options.segment_runs;
+        is_full && keeper.is_ready()
+    }
+
+    fn roll(&mut self, snapshot: Snapshot) -> Result<(), StorageError> {
+        let active = self.active.as_mut().expect("recover comes first");
+        active.keeper.check()?;
+        let Some(next) = active.keeper.take_prepared() else {
+            return Ok(());
+        };
+        let number = next.id().number;
+        self.segments.put(Segment::Live(next.clone()));
+        let full = std::mem::replace(&mut active.segment, next);
+        active.end = 0;
+        active.keeper.seal(full, snapshot);
+        active.keeper.prepare(number + 1);
+        Ok(())
+    }
+
+    fn trim(&mut self, heads: LiveHeads) {
+        self.active().keeper.trim(heads);
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::new(RedbReader { segments: self.segments.clone(), cache: self.cache.clone() })
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        self.volume.free_bytes()
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        self.volume.stored_bytes()
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), StorageError> {
+        let Some(mut active) = self.active.take() else {
+            return Ok(());
+        };
+        active.keeper.stop()?;
+        match active.segment.database_mut().take() {
+            Some(database) => Ok(database.close()?),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{DirVolume, MemoryVolume, conformance};
+
+    fn options(tail_cache_bytes: usize) -> EngineOptions {
+        EngineOptions { segment_bytes: 64 * 1024, segment_runs: 1000, tail_cache_bytes }
+    }
+
+    /// Runs a part of the suite in memory, with and without a cache, and in a directory.
+    fn conforms(suite: fn(conformance::Open<'_>)) {
+        for cache in [0, 100_000] {
+            let volume = MemoryVolume::default();
+            suite(&|| Box::new(RedbEngine::new(Arc::new(volume.clone()), options(cache))));
+        }
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        suite(&|| {
+            let volume = DirVolume::open(dir.path()).expect("nobody else has it");
+            Box::new(RedbEngine::new(Arc::new(volume), options(10_000)))
+        });
+    }
+
+    #[test]
+    fn what_is_committed_is_read_back() {
+        conforms(conformance::what_is_committed_is_read_back);
+    }
+
+    #[test]
+    fn segments_roll_without_a_trace() {
+        conforms(conformance::segments_roll_without_a_trace);
+    }
+
+    #[test]
+    fn trimming_takes_only_what_is_dead() {
+        conforms(conformance::trimming_takes_only_what_is_dead);
+    }
+
+    #[test]
+    fn a_directory_belongs_to_one_engine_at_a_time() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let first = DirVolume::open(dir.path()).expect("nobody has it");
+        let second = DirVolume::open(dir.path()).expect_err("it is taken");
+        assert!(matches!(second, StorageError::Locked(_)), "{second}");
+        drop(first);
+        DirVolume::open(dir.path()).expect("nobody has it any more");
+    }
+}
