@@ -120,8 +120,9 @@ struct Worker {
     volume: Arc<dyn Volume>,
     segments: Arc<Segments>,
     shared: Arc<Shared>,
-    /// What is live, when it has changed since the segments were last looked at.
-    heads: Option<LiveHeads>,
+    /// What was live when the broker last told, and the last segment that was sealed then: of later ones it says
+    /// nothing.
+    heads: Option<(LiveHeads, u64)>,
     /// How many runs the segments have that were sealed here: whether sorting them is worth it.
     runs: HashMap<u64, usize>,
     rewrite: Option<Rewrite>,
@@ -163,7 +164,8 @@ impl Worker {
             }
             Job::Trim(heads) => {
                 self.remove_dead(&heads)?;
-                self.heads = Some(heads);
+                let last = self.history().last().map(|segment| segment.id().number);
+                self.heads = last.map(|last| (heads, last));
                 self.next_rewrite()
             }
         }
@@ -195,10 +197,10 @@ impl Worker {
     }
 
     fn next_rewrite(&mut self) -> Result<(), StorageError> {
-        let Some(heads) = self.heads.as_ref().filter(|_| self.rewrite.is_none()) else {
+        let Some((heads, last)) = self.heads.as_ref().filter(|_| self.rewrite.is_none()) else {
             return Ok(());
         };
-        for segment in self.history() {
+        for segment in self.history().into_iter().filter(|segment| segment.id().number <= *last) {
             let runs = self.runs.get(&segment.id().number).copied();
             if rewrite::is_worthwhile(&segment, heads, runs) {
                 self.rewrite = Rewrite::begin(self.volume.as_ref(), segment, heads)?;

@@ -1,0 +1,52 @@
+//! What the broker may take, and what it tells about itself.
+
+use uuid::Uuid;
+
+use crate::limits::{DEFAULT_RESERVE_BYTES, MAX_GROUP_BYTES};
+
+/// What the broker may take.
+#[derive(Clone, Copy, Debug)]
+pub struct BrokerConfig {
+    /// Appends are refused while the filesystem has less than this left. Default: 256 MiB.
+    pub reserve_bytes: u64,
+    /// Most that one commit writes, unless a single append is larger. More means fewer syncs under load and more
+    /// memory. Default: 4 MiB.
+    pub group_bytes: usize,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self { reserve_bytes: DEFAULT_RESERVE_BYTES, group_bytes: MAX_GROUP_BYTES }
+    }
+}
+
+/// Whether the broker takes appends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    #[default]
+    Well,
+    /// The disk is down to its reserve; reads go on.
+    DiskFull,
+    /// The disk failed, and the store could not be opened again.
+    Failed,
+}
+
+/// How the broker is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Status {
+    /// Identity of the data; survives restarts.
+    pub server_id: Uuid,
+    /// Whether it takes appends.
+    pub health: Health,
+    /// Topics.
+    pub topics: usize,
+    /// Registered producers.
+    pub producers: usize,
+    /// Registered consumers.
+    pub consumers: usize,
+    /// Bytes of the store's files, as of the last few seconds.
+    pub stored_bytes: u64,
+    /// Bytes left on the filesystem; `None` without one.
+    pub free_bytes: Option<u64>,
+}

@@ -1,0 +1,164 @@
+//! Deciding: is an operation valid, a duplicate, a gap? Looks at the state, changes nothing, gives entries to store.
+
+use super::{
+    Error, Retention,
+    operation::{Appended, Appending, Taken, Taking},
+    state::{Consumer, Producer, State, Topic, Verdict},
+};
+use crate::{
+    limits::{MAX_CONSUMERS, MAX_PRODUCERS, MAX_TOPICS},
+    record::{BatchHeader, ConsumerId, Offset, ProducerId, Sequence, Timestamp, TopicId, TopicName},
+};
+
+/// What is to be done with each part of an append.
+pub(super) fn append(state: &State, appending: &Appending) -> Result<Vec<Verdict>, Error> {
+    // What earlier parts of the same request add to their producers and topics.
+    let mut added: Vec<(ProducerId, Sequence)> = Vec::new();
+    let mut verdicts = Vec::with_capacity(appending.parts.len());
+    for (index, (topic, batch)) in appending.parts.iter().enumerate() {
+        let verdict = append_part(state, *topic, batch.header(), &mut added);
+        verdicts.push(verdict.map_err(|error| Error::Part { index, error: Box::new(error) })?);
+    }
+    for (consumer, offset) in &appending.commits {
+        let consumer = self::consumer(state, *consumer)?;
+        let grows = |(at, verdict): (usize, &Verdict)| {
+            let (id, batch) = &appending.parts[at];
+            (*id == consumer.topic && *verdict == Verdict::Append).then_some(u64::from(batch.header().record_count))
+        };
+        let added: u64 = verdicts.iter().enumerate().filter_map(grows).sum();
+        check_not_beyond(topic(state, consumer.topic)?, *offset, added)?;
+    }
+    Ok(verdicts)
+}
+
+fn append_part(
+    state: &State,
+    topic_id: TopicId,
+    header: &BatchHeader,
+    added: &mut Vec<(ProducerId, Sequence)>,
+) -> Result<Verdict, Error> {
+    topic(state, topic_id)?;
+    let producer = state.producers.get(&header.producer);
+    let producer = producer.ok_or_else(|| Error::UnknownProducer(header.producer.to_string()))?;
+    if producer.topic != topic_id {
+        let theirs = topic(state, producer.topic)?;
+        return Err(Error::ProducerNotForTopic(theirs.name.to_string()));
+    }
+    if header.epoch != producer.epoch {
+        return Err(Error::Fenced { epoch: header.epoch.0, current: producer.epoch.0 });
+    }
+    let earlier = added.iter().rev().find(|(id, _)| *id == producer.id);
+    let end = earlier.map_or(producer.end, |(_, end)| *end);
+    let (start, expected) = (header.sequence.start, end);
+    match producer.judge(header.sequence, end) {
+        Verdict::Gap => Err(Error::Gap { start, expected }),
+        Verdict::Overlap => Err(Error::Overlap { start, expected }),
+        verdict => {
+            if verdict == Verdict::Append {
+                added.push((producer.id, header.sequence.end));
+            }
+            Ok(verdict)
+        }
+    }
+}
+
+/// The answer for a part that was a duplicate.
+pub(super) fn duplicate(offset: Option<Offset>) -> Appended {
+    Appended { base_offset: offset, duplicate: true }
+}
+
+/// Whether a topic may be created. `Ok(Some(_))`: it exists.
+pub(super) fn create_topic(state: &State, name: &TopicName, retention: Retention) -> Result<Option<TopicId>, Error> {
+    if retention.bytes == Some(0) || retention.age_us == Some(0) {
+        return Err(Error::InvalidRetention);
+    }
+    match state.names.get(name) {
+        Some(id) => Ok(Some(*id)),
+        None if state.topics.len() >= MAX_TOPICS => Err(Error::TooManyTopics(MAX_TOPICS)),
+        None => Ok(None),
+    }
+}
+
+/// The producer as it will be registered: a new one, or the one with this name in its next epoch.
+pub(super) fn register_producer(
+    state: &State,
+    topic: &Topic,
+    name: Option<String>,
+    now: Timestamp,
+) -> Result<Producer, Error> {
+    let existing = name.as_ref().and_then(|name| topic.producer_names.get(name));
+    if let Some(existing) = existing.and_then(|id| state.producers.get(id)) {
+        return Ok(existing.registered_again(now));
+    }
+    if state.producers.len() >= MAX_PRODUCERS {
+        return Err(Error::TooManyProducers(MAX_PRODUCERS));
+    }
+    Ok(Producer::new(topic.id, name, now))
+}
+
+/// The consumer with this name, or a new one at `cursor`, and whether it existed.
+pub(super) fn register_consumer(
+    state: &State,
+    topic: &Topic,
+    name: Option<String>,
+    cursor: Offset,
+) -> Result<(Consumer, bool), Error> {
+    let existing = name.as_ref().and_then(|name| topic.consumer_names.get(name));
+    if let Some(existing) = existing.and_then(|id| state.consumers.get(id)) {
+        return Ok((Consumer::clone(existing), true));
+    }
+    check_not_beyond(topic, cursor, 0)?;
+    if state.consumers.len() >= MAX_CONSUMERS {
+        return Err(Error::TooManyConsumers(MAX_CONSUMERS));
+    }
+    Ok((Consumer::new(topic.id, name, cursor), false))
+}
+
+/// Where a cursor will be.
+pub(super) fn commit(state: &State, id: ConsumerId, offset: Offset, rewind: bool) -> Result<Offset, Error> {
+    let consumer = consumer(state, id)?;
+    let topic = topic(state, consumer.topic)?;
+    check_not_beyond(topic, offset, 0)?;
+    if rewind && offset < topic.head {
+        return Err(Error::BeforeHead { offset, head: topic.head, tail: topic.tail });
+    }
+    Ok(if rewind { offset } else { offset.max(consumer.cursor) })
+}
+
+/// What a dequeue takes. Empty when there was nothing to take.
+pub(super) fn dequeue(state: &State, taking: &Taking) -> Result<Taken, Error> {
+    let consumer = consumer(state, taking.consumer)?;
+    let Taking { cursor, attempt, first, next, .. } = *taking;
+    if consumer.cursor == cursor {
+        return Ok(Taken { first, next, repeated: false });
+    }
+    match consumer.last_dequeue {
+        Some(last) if last.attempt == attempt && last.cursor == cursor.0 && last.next == consumer.cursor.0 => {
+            Ok(Taken { first: Offset(last.first), next: Offset(last.next), repeated: true })
+        }
+        _ => Err(Error::CursorMismatch { expected: cursor, cursor: consumer.cursor }),
+    }
+}
+
+/// The topic with this id.
+pub(super) fn topic(state: &State, id: TopicId) -> Result<&Topic, Error> {
+    state.topics.get(&id).map(AsRef::as_ref).ok_or_else(|| Error::UnknownTopic(format!("with id {id}")))
+}
+
+/// The topic with this name.
+pub(super) fn topic_named<'a>(state: &'a State, name: &TopicName) -> Result<&'a Topic, Error> {
+    let id = state.names.get(name).ok_or_else(|| Error::UnknownTopic(name.to_string()))?;
+    topic(state, *id)
+}
+
+fn consumer(state: &State, id: ConsumerId) -> Result<&Consumer, Error> {
+    state.consumers.get(&id).map(AsRef::as_ref).ok_or_else(|| Error::UnknownConsumer(id.to_string()))
+}
+
+/// `offset` may be up to `added` records after the tail.
+fn check_not_beyond(topic: &Topic, offset: Offset, added: u64) -> Result<(), Error> {
+    if offset <= topic.tail.plus(added) {
+        return Ok(());
+    }
+    Err(Error::BeyondTail { offset, head: topic.head, tail: topic.tail })
+}

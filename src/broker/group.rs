@@ -1,0 +1,293 @@
+//! A group: operations that are decided one after the other and become durable together.
+
+use super::{
+    Error, Retention, decide,
+    event::{self, Event},
+    operation::{Appended, Appending, ConsumerState, Done, Operation, ProducerState, Taking, TopicCreated},
+    retention,
+    state::{State, Verdict},
+};
+use crate::{
+    record::{BatchHeader, ConsumerId, Offset, ProducerId, Stamp, Timestamp, TopicId, TopicName},
+    storage::Block,
+};
+
+/// Tells one caller, once the group is durable or has failed.
+enum Settle {
+    Append(Done<Vec<Appended>>, Result<Vec<Appended>, Error>),
+    Other(Box<dyn FnOnce(Result<(), Error>) + Send>),
+}
+
+/// Operations that become durable together, applied to the state already.
+pub(super) struct Group<'a> {
+    state: &'a mut State,
+    now: Timestamp,
+    /// Why nothing that needs room is taken, if so.
+    full: Option<Error>,
+    pub(super) block: Block,
+    pub(super) topics: Vec<TopicId>,
+    pub(super) consumers: Vec<ConsumerId>,
+    pub(super) frees_room: bool,
+    settle: Vec<Settle>,
+}
+
+/// What is left of a group when the state is free again.
+pub(super) struct Settling(Vec<Settle>);
+
+impl<'a> Group<'a> {
+    pub(super) fn new(state: &'a mut State, now: Timestamp, full: Option<Error>, bytes: usize) -> Self {
+        let block = Block::with_capacity(bytes);
+        Self { state, now, full, block, topics: Vec::new(), consumers: Vec::new(), frees_room: false, settle: Vec::new() }
+    }
+
+    pub(super) fn settling(&mut self) -> Settling {
+        Settling(std::mem::take(&mut self.settle))
+    }
+
+    /// Decides an operation and applies it.
+    pub(super) fn execute(&mut self, operation: Operation) {
+        match operation {
+            Operation::Append(appending, done) => {
+                let outcome = self.append(&appending);
+                self.settle.push(Settle::Append(done, outcome));
+            }
+            Operation::CreateTopic { name, retention, if_absent, done } => {
+                let outcome = self.create_topic(&name, retention).and_then(|topic| match topic.created || if_absent {
+                    true => Ok(topic),
+                    false => Err(Error::TopicExists(name.to_string())),
+                });
+                self.later(outcome, done);
+            }
+            Operation::DeleteTopic { name, if_present, done } => {
+                let outcome = self.delete_topic(&name, if_present);
+                self.later(outcome, done);
+            }
+            Operation::RegisterProducer { topic, name, create, done } => {
+                let outcome = self.register_producer(&topic, name, create);
+                self.later(outcome, done);
+            }
+            Operation::ProducerState { id, done } => {
+                let outcome = self.producer_state(id);
+                self.later(outcome, done);
+            }
+            Operation::RegisterConsumer { topic, name, cursor, done } => {
+                let outcome = self.register_consumer(topic, name, cursor);
+                self.later(outcome, done);
+            }
+            Operation::Commit { consumer, offset, rewind, done } => {
+                let outcome = decide::commit(self.state, consumer, offset, rewind);
+                let outcome = outcome.inspect(|cursor| self.move_cursor(consumer, *cursor));
+                self.later(outcome, done);
+            }
+            Operation::Dequeue(taking, done) => {
+                let outcome = decide::dequeue(self.state, &taking);
+                if let Ok(taken) = &outcome
+                    && !taken.repeated
+                    && taken.first < taken.next
+                {
+                    self.dequeue(&taking);
+                }
+                self.later(outcome, done);
+            }
+        }
+    }
+
+    /// Tells the caller when the group is durable: also a refusal, which may rest on what is not durable yet.
+    fn later<T: Send + 'static>(&mut self, outcome: Result<T, Error>, done: Done<T>) {
+        self.settle.push(Settle::Other(Box::new(move |durable| done(durable.and(outcome)))));
+    }
+
+    /// Applies an event and adds it to the block.
+    fn record(&mut self, event: &Event) {
+        self.state.apply(event).expect("it was decided on this state");
+        self.block.push_event(&event.encode());
+    }
+
+    fn room(&self) -> Result<(), Error> {
+        self.full.clone().map_or(Ok(()), Err)
+    }
+
+    fn append(&mut self, appending: &Appending) -> Result<Vec<Appended>, Error> {
+        self.room()?;
+        let verdicts = decide::append(self.state, appending)?;
+        let parts = appending.parts.iter().zip(verdicts);
+        let appended = parts.map(|((topic, batch), verdict)| match verdict {
+            Verdict::Duplicate(offset) => decide::duplicate(offset),
+            _ => self.store(*topic, *batch.header(), batch.as_bytes()),
+        });
+        let appended = appended.collect();
+        for (id, offset) in &appending.commits {
+            let cursor = self.state.consumers[id].cursor.max(*offset);
+            self.move_cursor(*id, cursor);
+        }
+        Ok(appended)
+    }
+
+    fn store(&mut self, id: TopicId, mut header: BatchHeader, batch: &[u8]) -> Appended {
+        let topic = &self.state.topics[&id];
+        header.stamp = Stamp { base_offset: topic.tail, append_time: self.now.max(topic.last_append) };
+        self.state.apply_batch(id, &header).expect("it was decided on this state");
+        self.block.push_batch(id, header.stamp, header.record_count, batch);
+        self.touch(id);
+        Appended { base_offset: Some(header.stamp.base_offset), duplicate: false }
+    }
+
+    fn touch(&mut self, topic: TopicId) {
+        if self.topics.last() != Some(&topic) {
+            self.topics.push(topic);
+        }
+    }
+
+    fn move_cursor(&mut self, id: ConsumerId, cursor: Offset) {
+        if self.state.consumers[&id].cursor != cursor {
+            self.record(&Event::CursorMoved { consumer: *id.0.as_bytes(), cursor: cursor.0 });
+            self.consumers.push(id);
+        }
+    }
+
+    fn dequeue(&mut self, taking: &Taking) {
+        let Taking { attempt, cursor, first, next, .. } = *taking;
+        let dequeue = event::Dequeue { attempt, cursor: cursor.0, first: first.0, next: next.0 };
+        self.record(&Event::Dequeued { consumer: *taking.consumer.0.as_bytes(), dequeue });
+        self.consumers.push(taking.consumer);
+    }
+
+    fn create_topic(&mut self, name: &TopicName, retention: Retention) -> Result<TopicCreated, Error> {
+        if let Some(id) = decide::create_topic(self.state, name, retention)? {
+            return Ok(TopicCreated { id, created: false });
+        }
+        self.room()?;
+        let id = TopicId(self.state.next_topic);
+        self.record(&Event::Topic(event::Topic {
+            id: id.0,
+            name: name.as_str().to_owned(),
+            created_us: self.now.0,
+            retention_bytes: retention.bytes,
+            retention_age_us: retention.age_us,
+            head: 0,
+            tail: 0,
+            bytes: 0,
+            last_append_us: 0,
+            pieces: Vec::new(),
+        }));
+        self.touch(id);
+        Ok(TopicCreated { id, created: true })
+    }
+
+    fn delete_topic(&mut self, name: &TopicName, if_present: bool) -> Result<bool, Error> {
+        let (id, consumers) = match decide::topic_named(self.state, name) {
+            Ok(topic) => (topic.id, topic.consumers.iter().copied().collect::<Vec<_>>()),
+            Err(Error::UnknownTopic(_)) if if_present => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        self.record(&Event::TopicDeleted(id.0));
+        self.topics.push(id);
+        self.consumers.extend(consumers);
+        self.frees_room = true;
+        Ok(true)
+    }
+
+    fn register_producer(
+        &mut self,
+        topic: &TopicName,
+        name: Option<String>,
+        create: Option<Retention>,
+    ) -> Result<ProducerState, Error> {
+        self.room()?;
+        if let Some(retention) = create {
+            self.create_topic(topic, retention)?;
+        }
+        let topic = decide::topic_named(self.state, topic)?.id;
+        let producer = decide::register_producer(self.state, &self.state.topics[&topic], name, self.now)?;
+        self.record(&Event::Producer(producer.to_event()));
+        self.touch(topic);
+        self.producer_state(producer.id)
+    }
+
+    fn producer_state(&self, id: ProducerId) -> Result<ProducerState, Error> {
+        let producer = self.state.producers.get(&id).ok_or_else(|| Error::UnknownProducer(id.to_string()))?;
+        let (topic, epoch, last_sequence) = (producer.topic, producer.epoch, producer.end);
+        Ok(ProducerState { id, topic, name: producer.name.clone(), epoch, last_sequence })
+    }
+
+    fn register_consumer(
+        &mut self,
+        topic: TopicId,
+        name: Option<String>,
+        cursor: Offset,
+    ) -> Result<ConsumerState, Error> {
+        let topic = decide::topic(self.state, topic)?;
+        let (id, (consumer, existed)) = (topic.id, decide::register_consumer(self.state, topic, name, cursor)?);
+        if !existed {
+            self.room()?;
+            self.record(&Event::Consumer(consumer.to_event()));
+            self.touch(id);
+            self.consumers.push(consumer.id);
+        }
+        Ok(ConsumerState { id: consumer.id, cursor: consumer.cursor, existed })
+    }
+
+    /// Drops what retention asks for in the topics that this group touched.
+    pub(super) fn trim_touched(&mut self) {
+        for at in 0..self.topics.len() {
+            self.trim(self.topics[at]);
+        }
+    }
+
+    /// Drops what retention asks for in a topic.
+    pub(super) fn trim(&mut self, id: TopicId) {
+        let topic = self.state.topics.get(&id).filter(|topic| topic.retention.is_limited());
+        if let Some(head) = topic.and_then(|topic| retention::plan(topic, self.now)) {
+            self.record(&Event::Trimmed { topic: id.0, head: head.0 });
+            self.touch(id);
+            self.frees_room = true;
+        }
+    }
+
+    /// Looks at every topic whose records expire by age; gives the time when it should be done again.
+    pub(super) fn sweep(&mut self) -> Option<Timestamp> {
+        let expiring = self.state.topics.values().filter(|topic| topic.retention.age_us.is_some());
+        let expiring: Vec<_> = expiring.map(|topic| topic.id).collect();
+        expiring.iter().for_each(|id| self.trim(*id));
+        expiring.iter().filter_map(|id| retention::next_expiry(&self.state.topics[id])).min()
+    }
+
+    /// When the first record of the topics that this group touched expires.
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        let touched = self.topics.iter().filter_map(|id| self.state.topics.get(id));
+        touched.filter_map(|topic| retention::next_expiry(topic)).min()
+    }
+
+    /// Forgets producers without a name that were silent since `before`.
+    pub(super) fn expire_producers(&mut self, before: Timestamp) {
+        let producers = self.state.producers.values();
+        let silent = producers.filter(|producer| producer.name.is_none() && producer.last_active < before);
+        // A bounded event; what is over comes next time.
+        let silent: Vec<_> = silent.take(10_000).map(|producer| (producer.id, producer.topic)).collect();
+        if !silent.is_empty() {
+            let ids = silent.iter().map(|(id, _)| *id.0.as_bytes()).collect();
+            self.record(&Event::ProducersExpired(ids));
+            silent.iter().for_each(|(_, topic)| self.touch(*topic));
+        }
+    }
+
+    /// Gives the data its identity.
+    pub(super) fn identify(&mut self) {
+        if self.state.server_id.is_nil() {
+            let id = *uuid::Uuid::new_v4().as_bytes();
+            self.record(&Event::Server(event::Server { id, next_topic: self.state.next_topic.max(1) }));
+        }
+    }
+}
+
+impl Settling {
+    /// Tells every caller, in order.
+    pub(super) fn settle(self, durable: &Result<(), Error>) {
+        for settle in self.0 {
+            match settle {
+                Settle::Append(done, outcome) => done(durable.clone().and(outcome)),
+                Settle::Other(settle) => settle(durable.clone()),
+            }
+        }
+    }
+}

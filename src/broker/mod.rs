@@ -1,0 +1,207 @@
+//! The state machine and its group commit: topics, producers, cursors. Knows no opcode and no error number.
+//!
+//! ```text
+//!  submit(op) -> queue -> writer thread:  decide (valid? duplicate? gap?)
+//!                                         apply to the state, add to the block
+//!                                         commit the block: one fsync for all topics
+//!                                         publish to readers, then tell the callers
+//!  readers -> view (durable heads and tails) -> tail cache, or disk on a blocking thread
+//! ```
+//!
+//! While the disk syncs, the next group gathers in the queue: batching without a timer.
+
+mod broker_error;
+mod config;
+mod decide;
+mod event;
+mod group;
+mod operation;
+mod queue;
+mod reads;
+mod retention;
+mod state;
+mod view;
+mod writer;
+
+pub use broker_error::Error;
+pub use config::{BrokerConfig, Health, Status};
+pub use operation::{Appended, Appending, ConsumerState, Done, ProducerState, Taken, TopicCreated};
+pub use reads::{Dequeued, Fetched};
+pub use state::Retention;
+pub use view::{ConsumerView, TopicRange, TopicView};
+
+use std::{
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::{
+    record::{ConsumerId, Offset, ProducerId, TopicId, TopicName},
+    storage::{Engine, StorageError},
+};
+use operation::Operation;
+use queue::Queue;
+use view::View;
+use writer::Writer;
+
+/// Makes an engine on the broker's place: when the broker starts, and again after the disk failed.
+pub type OpenEngine = Box<dyn Fn() -> Result<Box<dyn Engine>, StorageError> + Send>;
+
+/// Reads from disk that may run at once, over all connections.
+const MAX_DISK_READS: usize = 4;
+
+/// The broker: cheap to clone, shared by all connections.
+#[derive(Clone)]
+pub struct Broker {
+    queue: Arc<Queue>,
+    view: Arc<View>,
+    disk_reads: Arc<Semaphore>,
+    writer: Arc<Mutex<Option<JoinHandle<Result<(), StorageError>>>>>,
+}
+
+impl Broker {
+    /// Recovers the state and starts the writer thread. Blocks while it reads.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the data cannot be opened.
+    pub fn open(config: BrokerConfig, open: OpenEngine) -> Result<Self, StorageError> {
+        let (queue, view) = (Arc::new(Queue::default()), Arc::new(View::default()));
+        let writer = Writer::open(config, open, queue.clone(), view.clone())?;
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run());
+        let thread = thread.map_err(|source| StorageError::Io { what: "starting the writer thread".to_owned(), source })?;
+        let disk_reads = Arc::new(Semaphore::new(MAX_DISK_READS));
+        Ok(Self { queue, view, disk_reads, writer: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// Appends batches and moves cursors, all or nothing. `done` is called on the writer thread once they are durable
+    /// or refused; it must not block.
+    pub fn append(&self, appending: Appending, done: Done<Vec<Appended>>) {
+        self.queue.push(Operation::Append(appending, done));
+    }
+
+    /// [`Broker::append`] for callers that wait.
+    ///
+    /// # Errors
+    /// [`Error`] says why nothing was appended, or that it is not known.
+    ///
+    /// # Cancel safety
+    /// A dropped future does not take the append back.
+    pub async fn append_wait(&self, appending: Appending) -> Result<Vec<Appended>, Error> {
+        self.ask(|done| Operation::Append(appending, done)).await
+    }
+
+    /// Makes a topic, or is content with the one there is if `if_absent`.
+    ///
+    /// # Errors
+    /// [`Error::TopicExists`], [`Error::TooManyTopics`], [`Error::InvalidRetention`], or the disk's.
+    pub async fn create_topic(
+        &self,
+        name: TopicName,
+        retention: Retention,
+        if_absent: bool,
+    ) -> Result<TopicCreated, Error> {
+        self.ask(|done| Operation::CreateTopic { name, retention, if_absent, done }).await
+    }
+
+    /// Removes a topic with its records, producers and consumers. `Ok(false)`: there was none, and `if_present`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`], or the disk's.
+    pub async fn delete_topic(&self, name: TopicName, if_present: bool) -> Result<bool, Error> {
+        self.ask(|done| Operation::DeleteTopic { name, if_present, done }).await
+    }
+
+    /// Registers a producer; the same name gives the same id and the next epoch.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`] unless `create` says to make it, [`Error::TooManyProducers`], or the disk's.
+    pub async fn register_producer(
+        &self,
+        topic: TopicName,
+        name: Option<String>,
+        create: Option<Retention>,
+    ) -> Result<ProducerState, Error> {
+        self.ask(|done| Operation::RegisterProducer { topic, name, create, done }).await
+    }
+
+    /// The state of a producer, as of what is durable.
+    ///
+    /// # Errors
+    /// [`Error::UnknownProducer`].
+    pub async fn producer_state(&self, id: ProducerId) -> Result<ProducerState, Error> {
+        self.ask(|done| Operation::ProducerState { id, done }).await
+    }
+
+    /// Registers a consumer at `cursor`; the same name gives the same id, and the cursor where it was left.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`], [`Error::BeyondTail`], [`Error::TooManyConsumers`], or the disk's.
+    pub async fn register_consumer(
+        &self,
+        topic: TopicId,
+        name: Option<String>,
+        cursor: Offset,
+    ) -> Result<ConsumerState, Error> {
+        self.ask(|done| Operation::RegisterConsumer { topic, name, cursor, done }).await
+    }
+
+    /// Moves a cursor; backward only if `rewind`. Gives where it is.
+    ///
+    /// # Errors
+    /// [`Error::UnknownConsumer`], [`Error::BeyondTail`], [`Error::BeforeHead`] when rewinding, or the disk's.
+    pub async fn commit(&self, consumer: ConsumerId, offset: Offset, rewind: bool) -> Result<Offset, Error> {
+        self.ask(|done| Operation::Commit { consumer, offset, rewind, done }).await
+    }
+
+    /// Hands an operation to the writer and waits for what it tells.
+    async fn ask<T: Send + 'static>(&self, operation: impl FnOnce(Done<T>) -> Operation) -> Result<T, Error> {
+        let (tell, told) = oneshot::channel();
+        // Nobody may be waiting any more; the operation stands all the same.
+        self.queue.push(operation(Box::new(move |outcome| drop(tell.send(outcome)))));
+        told.await.unwrap_or(Err(Error::ShuttingDown))
+    }
+
+    /// A topic by its name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`].
+    pub fn topic(&self, name: &str) -> Result<Arc<TopicView>, Error> {
+        self.view.topic(name)
+    }
+
+    /// Topics whose names are greater than `after`, in order, and whether there are more than `limit`.
+    #[must_use]
+    pub fn topics(&self, after: &str, limit: usize) -> (Vec<Arc<TopicView>>, bool) {
+        self.view.topics(after, limit)
+    }
+
+    /// A consumer and its topic.
+    ///
+    /// # Errors
+    /// [`Error::UnknownConsumer`].
+    pub fn consumer(&self, id: ConsumerId) -> Result<(ConsumerView, Arc<TopicView>), Error> {
+        self.view.consumer(id)
+    }
+
+    /// How the broker is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.view.status()
+    }
+
+    /// Stops taking operations, finishes those that were taken, and closes the store. Later calls do nothing.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the store does not close cleanly; what was acknowledged is durable all the same.
+    pub fn close(&self) -> Result<(), StorageError> {
+        self.queue.close();
+        let thread = self.writer.lock().expect("no panic while it is locked").take();
+        match thread.map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(closed)) => closed,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+        }
+    }
+}

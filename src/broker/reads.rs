@@ -1,0 +1,171 @@
+//! Reading: from the cache at once, from disk on a blocking thread, waiting for what is not there yet.
+
+use bytes::Bytes;
+
+use super::{
+    Broker, Error, TopicRange, TopicView,
+    operation::{Operation, Taken, Taking},
+};
+use crate::{
+    limits::{MAX_DELIVERY_BATCHES, MAX_DELIVERY_BYTES},
+    record::{BatchHeader, ConsumerId, Offset, Stamp, Timestamp},
+};
+
+/// Stored batches and where the topic stood.
+#[derive(Clone, Debug, Default)]
+pub struct Fetched {
+    /// When they were read.
+    pub range: TopicRange,
+    /// Verbatim, in order.
+    pub batches: Vec<Bytes>,
+}
+
+/// What a dequeue took.
+#[derive(Clone, Debug)]
+pub struct Dequeued {
+    /// First record.
+    pub first: Offset,
+    /// One past the last.
+    pub next: Offset,
+    /// Next offset to be assigned.
+    pub tail: Offset,
+    /// Whether an earlier attempt of the same call took them.
+    pub repeated: bool,
+    /// Batches that hold these records, and others.
+    pub batches: Vec<Bytes>,
+}
+
+impl Broker {
+    /// Batches of a topic: the first one holds `from`. About `max_bytes` of them, but at least one if there is any
+    /// before the durable tail.
+    ///
+    /// # Errors
+    /// [`Error::BeforeHead`], [`Error::BeyondTail`], [`Error::UnknownTopic`] when it was deleted, or the disk's.
+    ///
+    /// # Cancel safety
+    /// Nothing is changed by a read.
+    pub async fn read(&self, topic: &TopicView, from: Offset, max_bytes: usize) -> Result<Fetched, Error> {
+        let range = in_range(topic, from)?;
+        if from == range.tail {
+            return Ok(Fetched { range, batches: Vec::new() });
+        }
+        let reader = self.view.reader().ok_or(Error::StorageFailed)?;
+        if let Some(batches) = reader.read_cached(topic.id, from, max_bytes) {
+            return Ok(Fetched { range, batches: durable(batches, range.tail) });
+        }
+        let permit = self.disk_reads.acquire().await.map_err(|_| Error::ShuttingDown)?;
+        let id = topic.id;
+        let read = tokio::task::spawn_blocking(move || reader.read(id, from, max_bytes)).await;
+        drop(permit);
+        let batches = match read {
+            Ok(Ok(batches)) => durable(batches, range.tail),
+            Ok(Err(error)) => {
+                tracing::error!(topic = %topic.name, offset = from.0, error = %error, cause = ?error, "a read failed");
+                return Err(Error::Corrupted(error.to_string()));
+            }
+            Err(_) => return Err(Error::ShuttingDown),
+        };
+        if batches.is_empty() {
+            // Deleted or trimmed since, or the store was opened again: say which.
+            in_range(topic, from)?;
+            return Err(Error::Corrupted(format!("topic {} has no batch at offset {from}", topic.name)));
+        }
+        Ok(Fetched { range, batches })
+    }
+
+    /// Takes up to `max_records` at a consumer's cursor, if there are any, and moves the cursor, in one. With the `attempt` of a call whose answer was lost, gives what that call took.
+    ///
+    /// # Errors
+    /// [`Error::CursorMismatch`] when the cursor is not at `cursor`, [`Error::UnknownConsumer`], or the disk's.
+    ///
+    /// # Cancel safety
+    /// The cursor may have moved: call again with the same `cursor` and `attempt`.
+    pub async fn dequeue(
+        &self,
+        consumer: ConsumerId,
+        cursor: Offset,
+        attempt: u64,
+        max_records: u64,
+    ) -> Result<Dequeued, Error> {
+        let (view, topic) = self.consumer(consumer)?;
+        let mut taking = Taking { consumer, cursor, attempt, first: cursor, next: cursor };
+        if view.cursor == cursor {
+            let range = topic.range();
+            taking.first = cursor.max(range.head);
+            let found = self.read(&topic, taking.first, MAX_DELIVERY_BYTES).await?;
+            let wanted = Offset(taking.first.0.saturating_add(max_records));
+            taking.next = end_of(&found.batches)?.unwrap_or(taking.first).min(wanted);
+        }
+        let Taken { first, next, repeated } = self.ask(|done| Operation::Dequeue(taking, done)).await?;
+        let mut batches = Vec::new();
+        let mut at = first.max(topic.range().head);
+        while at < next {
+            let found = self.read(&topic, at, MAX_DELIVERY_BYTES).await?.batches;
+            at = end_of(&found)?.unwrap_or(next);
+            batches.extend(found);
+        }
+        while batches.len() > 1 && last_base(&batches) >= Some(next) {
+            batches.pop();
+        }
+        Ok(Dequeued { first, next, tail: topic.range().tail, repeated, batches })
+    }
+
+    /// The first offset of the first batch that was appended at `time` or later; the tail if there is none.
+    ///
+    /// # Errors
+    /// As [`Broker::read`].
+    pub async fn offset_for(&self, topic: &TopicView, time: Timestamp) -> Result<Offset, Error> {
+        let TopicRange { head: mut low, tail: mut high, .. } = topic.range();
+        // Append times never go back, so bisect: all before `low` is earlier, all from `high` on is not.
+        while low < high {
+            let middle = Offset(low.0 + (high.0 - low.0) / 2);
+            let found = match self.read(topic, middle, 1).await {
+                Err(Error::BeforeHead { head, .. }) => {
+                    low = head;
+                    continue;
+                }
+                found => found?,
+            };
+            let header = found.batches.first().map(|batch| BatchHeader::read(batch));
+            let header = header.ok_or(Error::StorageFailed)?.map_err(|error| Error::Corrupted(error.to_string()))?;
+            if header.stamp.append_time < time {
+                low = header.next_offset();
+            } else {
+                high = header.stamp.base_offset.max(low);
+            }
+        }
+        Ok(low.max(topic.range().head))
+    }
+}
+
+/// The topic's range, if it holds `from` or ends there.
+fn in_range(topic: &TopicView, offset: Offset) -> Result<TopicRange, Error> {
+    let range = topic.range();
+    let TopicRange { head, tail, is_deleted, .. } = range;
+    if is_deleted {
+        return Err(Error::UnknownTopic(topic.name.to_string()));
+    }
+    match offset {
+        offset if offset < head => Err(Error::BeforeHead { offset, head, tail }),
+        offset if offset > tail => Err(Error::BeyondTail { offset, head, tail }),
+        _ => Ok(range),
+    }
+}
+
+/// Batches that a power cut cannot take back, and no more than an answer may list.
+fn durable(mut batches: Vec<Bytes>, tail: Offset) -> Vec<Bytes> {
+    batches.truncate(MAX_DELIVERY_BATCHES);
+    while last_base(&batches) >= Some(tail) {
+        batches.pop();
+    }
+    batches
+}
+
+fn last_base(batches: &[Bytes]) -> Option<Offset> {
+    Some(Stamp::read(batches.last()?).ok()?.base_offset)
+}
+
+fn end_of(batches: &[Bytes]) -> Result<Option<Offset>, Error> {
+    let header = batches.last().map(|batch| BatchHeader::read(batch)).transpose();
+    Ok(header.map_err(|error| Error::Corrupted(error.to_string()))?.map(|header| header.next_offset()))
+}

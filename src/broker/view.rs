@@ -1,0 +1,230 @@
+//! What readers see: heads, tails and cursors as of the last durable group. Written by the writer, read by everybody.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    sync::{Arc, Mutex, RwLock, RwLockReadGuard},
+};
+
+use tokio::sync::watch;
+
+use super::{
+    Error, Retention, Status,
+    state::{Consumer, State, Topic},
+};
+use crate::{
+    record::{ConsumerId, Offset, Timestamp, TopicId, TopicName},
+    storage::LogReader,
+};
+
+/// The durable range of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicRange {
+    /// First offset that is kept.
+    pub head: Offset,
+    /// Next offset to be assigned.
+    pub tail: Offset,
+    /// Bytes of the batches between them.
+    pub bytes: u64,
+    /// Registered producers.
+    pub producers: usize,
+    /// Registered consumers.
+    pub consumers: usize,
+    /// Whether the topic is gone.
+    pub is_deleted: bool,
+}
+
+/// A topic as readers see it.
+#[derive(Debug)]
+pub struct TopicView {
+    /// Its id.
+    pub id: TopicId,
+    /// Its name.
+    pub name: TopicName,
+    /// How long it keeps its records.
+    pub retention: Retention,
+    /// When it was created.
+    pub created: Timestamp,
+    range: watch::Sender<TopicRange>,
+    consumers: Mutex<BTreeMap<ConsumerId, ConsumerView>>,
+}
+
+/// A consumer as readers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerView {
+    /// Its id.
+    pub id: ConsumerId,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// The offset it reads next.
+    pub cursor: Offset,
+}
+
+impl TopicView {
+    /// The durable range now.
+    #[must_use]
+    pub fn range(&self) -> TopicRange {
+        *self.range.borrow()
+    }
+
+    /// Sees every change of the durable range, or the last of several.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<TopicRange> {
+        self.range.subscribe()
+    }
+
+    /// Ready when the durable tail is beyond `offset`, or the topic is deleted.
+    ///
+    /// # Cancel safety
+    /// Nothing is changed by waiting.
+    pub async fn wait_beyond(&self, offset: Offset) {
+        let mut range = self.watch();
+        // The sender is part of this view.
+        drop(range.wait_for(|range| range.tail > offset || range.is_deleted).await);
+    }
+
+    /// Its consumers: named ones first, in order of name; at most `limit`.
+    #[must_use]
+    pub fn consumers(&self, limit: usize) -> Vec<ConsumerView> {
+        let consumers = self.consumers.lock().expect("no panic while it is locked");
+        let mut consumers: Vec<_> = consumers.values().cloned().collect();
+        consumers.sort_by(|a, b| (a.name.is_none(), &a.name, a.id).cmp(&(b.name.is_none(), &b.name, b.id)));
+        consumers.truncate(limit);
+        consumers
+    }
+}
+
+#[derive(Default)]
+struct Topics {
+    by_name: BTreeMap<TopicName, Arc<TopicView>>,
+    by_id: HashMap<TopicId, Arc<TopicView>>,
+    consumers: HashMap<ConsumerId, TopicId>,
+}
+
+/// All topics and consumers.
+#[derive(Default)]
+pub(super) struct View {
+    topics: RwLock<Topics>,
+    reader: RwLock<Option<Arc<dyn LogReader>>>,
+    status: Mutex<Status>,
+}
+
+impl View {
+    fn topics_now(&self) -> RwLockReadGuard<'_, Topics> {
+        self.topics.read().expect("no panic while it is locked")
+    }
+
+    pub(super) fn topic(&self, name: &str) -> Result<Arc<TopicView>, Error> {
+        self.topics_now().by_name.get(name).cloned().ok_or_else(|| Error::UnknownTopic(name.to_owned()))
+    }
+
+    pub(super) fn topics(&self, after: &str, limit: usize) -> (Vec<Arc<TopicView>>, bool) {
+        let topics = self.topics_now();
+        let mut rest = topics.by_name.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        let page = rest.by_ref().take(limit).map(|(_, topic)| topic.clone()).collect();
+        (page, rest.next().is_some())
+    }
+
+    pub(super) fn consumer(&self, id: ConsumerId) -> Result<(ConsumerView, Arc<TopicView>), Error> {
+        let topics = self.topics_now();
+        let topic = topics.consumers.get(&id).and_then(|topic| topics.by_id.get(topic));
+        let found = topic.and_then(|topic| {
+            let consumers = topic.consumers.lock().expect("no panic while it is locked");
+            Some((consumers.get(&id)?.clone(), topic.clone()))
+        });
+        found.ok_or_else(|| Error::UnknownConsumer(id.to_string()))
+    }
+
+    pub(super) fn reader(&self) -> Option<Arc<dyn LogReader>> {
+        self.reader.read().expect("no panic while it is locked").clone()
+    }
+
+    pub(super) fn set_reader(&self, reader: Arc<dyn LogReader>) {
+        *self.reader.write().expect("no panic while it is locked") = Some(reader);
+    }
+
+    pub(super) fn status(&self) -> Status {
+        *self.status.lock().expect("no panic while it is locked")
+    }
+
+    pub(super) fn set_status(&self, status: Status) {
+        *self.status.lock().expect("no panic while it is locked") = status;
+    }
+
+    /// Shows what is durable now of these topics and consumers. Wakes whoever waits for them.
+    pub(super) fn publish(&self, state: &State, topics: &[TopicId], consumers: &[ConsumerId]) {
+        for id in topics {
+            match state.topics.get(id) {
+                Some(topic) => self.publish_topic(topic),
+                None => self.remove_topic(*id),
+            }
+        }
+        for id in consumers {
+            match state.consumers.get(id) {
+                Some(consumer) => self.publish_consumer(consumer),
+                None => drop(self.topics.write().expect("no panic while it is locked").consumers.remove(id)),
+            }
+        }
+    }
+
+    /// Shows a state that was recovered, whatever was shown before.
+    pub(super) fn publish_all(&self, state: &State) {
+        let shown: Vec<_> = self.topics_now().by_id.keys().copied().collect();
+        let gone: Vec<_> = shown.into_iter().filter(|id| !state.topics.contains_key(id)).collect();
+        gone.iter().for_each(|id| self.remove_topic(*id));
+        let topics: Vec<_> = state.topics.keys().copied().collect();
+        let consumers: Vec<_> = state.consumers.keys().copied().collect();
+        self.publish(state, &topics, &consumers);
+    }
+
+    fn publish_topic(&self, topic: &Topic) {
+        let range = TopicRange {
+            head: topic.head,
+            tail: topic.tail,
+            bytes: topic.bytes,
+            producers: topic.producers.len(),
+            consumers: topic.consumers.len(),
+            is_deleted: false,
+        };
+        if let Some(view) = self.topics_now().by_id.get(&topic.id) {
+            view.range.send_replace(range);
+            return;
+        }
+        let view = Arc::new(TopicView {
+            id: topic.id,
+            name: topic.name.clone(),
+            retention: topic.retention,
+            created: topic.created,
+            range: watch::Sender::new(range),
+            consumers: Mutex::default(),
+        });
+        let mut topics = self.topics.write().expect("no panic while it is locked");
+        topics.by_name.insert(topic.name.clone(), view.clone());
+        topics.by_id.insert(topic.id, view);
+    }
+
+    fn remove_topic(&self, id: TopicId) {
+        let mut topics = self.topics.write().expect("no panic while it is locked");
+        let Some(view) = topics.by_id.remove(&id) else {
+            return;
+        };
+        // A topic that was created anew since has the name now.
+        if topics.by_name.get(&view.name).is_some_and(|named| named.id == id) {
+            topics.by_name.remove(&view.name);
+        }
+        view.range.send_modify(|range| range.is_deleted = true);
+    }
+
+    fn publish_consumer(&self, consumer: &Consumer) {
+        let topics = self.topics_now();
+        let Some(topic) = topics.by_id.get(&consumer.topic) else {
+            return;
+        };
+        let view = ConsumerView { id: consumer.id, name: consumer.name.clone(), cursor: consumer.cursor };
+        let is_new = topic.consumers.lock().expect("no panic while it is locked").insert(consumer.id, view).is_none();
+        drop(topics);
+        if is_new {
+            self.topics.write().expect("no panic while it is locked").consumers.insert(consumer.id, consumer.topic);
+        }
+    }
+}

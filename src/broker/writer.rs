@@ -1,0 +1,218 @@
+//! The writer: one thread that owns state and engine, and turns what waits into groups.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    BrokerConfig, Error, Health, OpenEngine, Status,
+    group::Group,
+    operation::Operation,
+    queue::Queue,
+    state::State,
+    view::View,
+};
+use crate::{
+    limits::PRODUCER_EXPIRY,
+    record::Timestamp,
+    storage::{Engine, StorageError},
+};
+
+/// Between looks at what expires by age, and between trims of the engine.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+/// Between looks at producers that nobody uses any more.
+const EXPIRY_PAUSE: Duration = Duration::from_secs(3600);
+/// Between looks at how much room the files take.
+const STATUS_PAUSE: Duration = Duration::from_secs(2);
+/// Times that the engine is opened again after the disk failed, before the broker gives up writing.
+const REOPEN_ATTEMPTS: u32 = 3;
+/// Bytes that a commit may take on disk for each byte of its block: pages are copied, not changed.
+const WRITE_AMPLIFICATION: u64 = 4;
+
+pub(super) struct Writer {
+    config: BrokerConfig,
+    open: OpenEngine,
+    queue: Arc<Queue>,
+    view: Arc<View>,
+    state: State,
+    /// `None` once the disk failed for good.
+    engine: Option<Box<dyn Engine>>,
+    due: Due,
+}
+
+/// When to do what is not asked for by anybody.
+struct Due {
+    sweep: Option<Instant>,
+    expiry: Instant,
+    status: Instant,
+    /// Set while the engine was not told about room that is free.
+    trim: Option<Instant>,
+}
+
+impl Writer {
+    pub(super) fn open(
+        config: BrokerConfig,
+        open: OpenEngine,
+        queue: Arc<Queue>,
+        view: Arc<View>,
+    ) -> Result<Self, StorageError> {
+        let (state, engine) = recover(&open)?;
+        let now = Instant::now();
+        let due = Due { sweep: Some(now), expiry: now, status: now, trim: Some(now) };
+        let mut writer = Self { config, open, queue, view, state, engine: Some(engine), due };
+        writer.show_all();
+        writer.commit_group(Vec::new());
+        match writer.engine {
+            Some(_) => Ok(writer),
+            None => Err(StorageError::Background("the first commit failed".to_owned())),
+        }
+    }
+
+    /// Works until the queue is closed and empty, then closes the engine.
+    pub(super) fn run(mut self) -> Result<(), StorageError> {
+        while let Some(operations) = self.queue.take(self.config.group_bytes, self.patience()) {
+            self.commit_group(operations);
+        }
+        self.engine.map_or(Ok(()), Engine::close)
+    }
+
+    fn patience(&self) -> Duration {
+        let due = [self.due.sweep, Some(self.due.expiry), self.due.trim];
+        let next = due.into_iter().flatten().min().expect("expiry is always due at some time");
+        next.saturating_duration_since(Instant::now())
+    }
+
+    /// One turn: decide, commit, publish, tell.
+    fn commit_group(&mut self, operations: Vec<Operation>) {
+        let Some(engine) = &mut self.engine else {
+            return operations.into_iter().for_each(|operation| operation.refuse(Error::StorageFailed));
+        };
+        let bytes: usize = operations.iter().map(Operation::bytes).sum();
+        let full = out_of_room(engine.as_ref(), self.config.reserve_bytes, bytes);
+        let health = if full.is_some() { Health::DiskFull } else { Health::Well };
+        let mut group = Group::new(&mut self.state, Timestamp::now(), full, bytes);
+        group.identify();
+        operations.into_iter().for_each(|operation| group.execute(operation));
+        group.trim_touched();
+        self.due.sweep(&mut group);
+        let (settling, frees_room) = (group.settling(), group.frees_room);
+        let (block, topics, consumers) = (group.block, group.topics, group.consumers);
+        let committed = if block.is_empty() { Ok(()) } else { engine.commit(block) };
+        match committed {
+            Ok(()) => {
+                // Publish before telling: who is told may ask at once.
+                self.view.publish(&self.state, &topics, &consumers);
+                settling.settle(&Ok(()));
+                self.after_commit(frees_room, health);
+            }
+            Err(error) => {
+                tracing::error!(error = %error, cause = ?error, "a commit failed, its outcome is not known");
+                settling.settle(&Err(Error::Indeterminate));
+                self.reopen();
+            }
+        }
+    }
+
+    fn after_commit(&mut self, frees_room: bool, health: Health) {
+        let (engine, now) = (self.engine.as_mut().expect("it has just committed"), Instant::now());
+        if frees_room {
+            self.due.trim.get_or_insert(now + SWEEP_PAUSE);
+        }
+        if self.due.trim.is_some_and(|due| due <= now) {
+            self.due.trim = None;
+            engine.trim(self.state.live_heads());
+        }
+        if engine.wants_roll() {
+            // Later segments build on this state; encoding it is not the writer's work.
+            let state = self.state.clone();
+            let rolled = engine.roll(Box::new(move || state.to_snapshot()));
+            if let Err(error) = rolled {
+                tracing::error!(error = %error, cause = ?error, "beginning a segment failed");
+                return self.reopen();
+            }
+            engine.trim(self.state.live_heads());
+        }
+        let before = self.view.status();
+        if self.due.status <= now || before.health != health || self.counts() != (before.topics, before.producers, before.consumers) {
+            self.due.status = now + STATUS_PAUSE;
+            self.show_status(health);
+        }
+    }
+
+    fn counts(&self) -> (usize, usize, usize) {
+        (self.state.topics.len(), self.state.producers.len(), self.state.consumers.len())
+    }
+
+    fn show_status(&self, health: Health) {
+        let (topics, producers, consumers) = self.counts();
+        self.view.set_status(Status {
+            server_id: self.state.server_id,
+            health,
+            topics,
+            producers,
+            consumers,
+            stored_bytes: self.engine.as_ref().map_or(0, |engine| engine.stored_bytes()),
+            free_bytes: self.engine.as_ref().and_then(|engine| engine.free_bytes()),
+        });
+    }
+
+    fn show_all(&self) {
+        if let Some(engine) = &self.engine {
+            self.view.set_reader(engine.reader());
+        }
+        self.view.publish_all(&self.state);
+        self.show_status(if self.engine.is_some() { Health::Well } else { Health::Failed });
+    }
+
+    /// After a failure nothing in memory can be believed: close, open again, fold again.
+    fn reopen(&mut self) {
+        self.engine = None;
+        for attempt in 1..=REOPEN_ATTEMPTS {
+            match recover(&self.open) {
+                Ok((state, engine)) => {
+                    tracing::warn!(attempt, "opened the store again after a failure");
+                    (self.state, self.engine) = (state, Some(engine));
+                    return self.show_all();
+                }
+                Err(error) => {
+                    tracing::error!(attempt, error = %error, cause = ?error, "opening the store again failed");
+                    if !error.is_transient() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.show_status(Health::Failed);
+    }
+}
+
+impl Due {
+    /// Adds to a group what time alone asks for.
+    fn sweep(&mut self, group: &mut Group<'_>) {
+        let now = Instant::now();
+        let is_due = self.sweep.is_some_and(|due| due <= now);
+        let next = if is_due { group.sweep() } else { group.next_expiry() };
+        let next = next.map(|next| Duration::from_micros(next.0.saturating_sub(Timestamp::now().0)).max(SWEEP_PAUSE));
+        let next = next.map(|wait| now + wait);
+        self.sweep = [self.sweep.filter(|_| !is_due), next].into_iter().flatten().min();
+        if self.expiry <= now {
+            self.expiry = now + EXPIRY_PAUSE;
+            let expiry = u64::try_from(PRODUCER_EXPIRY.as_micros()).expect("seven days");
+            group.expire_producers(Timestamp(Timestamp::now().0.saturating_sub(expiry)));
+        }
+    }
+}
+
+fn recover(open: &OpenEngine) -> Result<(State, Box<dyn Engine>), StorageError> {
+    let mut state = State::default();
+    let mut engine = open()?;
+    engine.recover(&mut state)?;
+    Ok((state, engine))
+}
+
+fn out_of_room(engine: &dyn Engine, reserve: u64, bytes: usize) -> Option<Error> {
+    let free = engine.free_bytes()?;
+    let wanted = reserve.saturating_add(bytes as u64 * WRITE_AMPLIFICATION);
+    (free < wanted).then_some(Error::DiskFull { free, reserve })
+}

@@ -1,0 +1,201 @@
+//! Consumers, cursors, fetches and subscriptions.
+
+use std::{sync::Arc, time::Duration};
+
+use uuid::Uuid;
+
+use super::{Answered, Asked, Call, Context, Reply, admin::id, fit, lengths, plain};
+use crate::{
+    broker::TopicView,
+    limits::{MAX_CONTROL_BYTES, MAX_DELIVERY_BYTES, MAX_WAIT_MS},
+    protocol::{
+        Backlog, BacklogAnswer, Commit, CommitAnswer, Dequeue, DequeueAnswer, ErrorBody, ErrorCode, Fetch, FetchAnswer,
+        Frame, FrameHeader, Id, OffsetForTimestamp, OffsetForTimestampAnswer, Opcode, RegisterConsumer, RegisterConsumerAnswer, Start, Subscribe,
+        SubscribeAnswer, Unsubscribe, UnsubscribeAnswer, decode_request, encode_answer,
+    },
+    record::{ConsumerId, Offset, Timestamp, TopicName, check_name},
+    server::{refusal::over_limit, session},
+};
+
+pub(super) async fn register_consumer(
+    asked: Asked,
+    request: RegisterConsumer,
+) -> Answered<RegisterConsumerAnswer> {
+    request.name.as_deref().map_or(Ok(()), check_name)?;
+    let topic = topic(&asked.context, &request.topic)?;
+    let start = match request.start {
+        Start::Cursor(_) => {
+            let message = "a consumer cannot start at a cursor";
+            return Err(ErrorBody::new(ErrorCode::MalformedBody, message, Vec::new()));
+        }
+        start => resolve(&asked.context, &topic, start).await?,
+    };
+    let consumer = asked.context.shared.broker.register_consumer(topic.id, request.name, start).await?;
+    let (consumer_id, cursor) = (id(consumer.id.0), consumer.cursor.0);
+    Ok(plain(RegisterConsumerAnswer { consumer_id, cursor, existed: consumer.existed }))
+}
+
+pub(super) async fn fetch(asked: Asked, request: Fetch) -> Answered<FetchAnswer> {
+    let context = asked.context;
+    let topic = topic(&context, &request.topic)?;
+    let from = Offset(request.offset);
+    let broker = &context.shared.broker;
+    let patience = patience(request.max_wait_ms)?;
+    let range = topic.range();
+    if from == range.tail {
+        wait(&context, &topic, from, patience).await;
+    }
+    let max_bytes = (request.max_bytes as usize).clamp(1, context.max_frame_bytes - MAX_CONTROL_BYTES);
+    let budget = session::reserve(&context, max_bytes).await.ok_or_else(shutting_down)?;
+    let mut fetched = broker.read(&topic, from, max_bytes).await?;
+    fit(&mut fetched.batches, context.max_frame_bytes)?;
+    let (head, tail) = (fetched.range.head.0, fetched.range.tail.0);
+    let answer = FetchAnswer { head, tail, batch_bytes: lengths(&fetched.batches) };
+    Ok(Reply { answer, batches: fetched.batches, budget: Some(budget) })
+}
+
+/// Its answer is not the last frame under its correlation id: deliveries follow, the first one after the answer.
+pub(super) fn subscribe(call: Call, frame: &Frame) {
+    let request = match decode_request::<Subscribe>(frame) {
+        Ok((request, _)) => request,
+        Err(error) => return call.refuse_with(&error.into()),
+    };
+    tokio::spawn(async move {
+        let (context, ended) = (call.context.clone(), call.context.ended.clone());
+        let opened = tokio::select! {
+            () = ended.cancelled() => return,
+            opened = open(&context, &request, call.header) => opened,
+        };
+        match opened {
+            Ok(answer) => {
+                let id = answer.subscription_id;
+                let frame = encode_answer(Opcode::Subscribe, call.header.correlation_id, &answer, Vec::new());
+                context.outbox.push(frame, None);
+                context.subscriptions.credit(id, request.credit_bytes);
+            }
+            Err(error) => call.refuse_with(&error),
+        }
+    });
+}
+
+async fn open(context: &Arc<Context>, request: &Subscribe, asked: FrameHeader) -> Result<SubscribeAnswer, ErrorBody> {
+    let topic = topic(context, &request.topic)?;
+    let from = resolve(context, &topic, request.start).await?;
+    let range = topic.range();
+    if from > range.tail {
+        let message = format!("offset {from} is beyond the tail, {}", range.tail);
+        return Err(ErrorBody::new(ErrorCode::OffsetBeyondTail, message, vec![range.head.0, range.tail.0]));
+    }
+    let subscription_id = session::subscribe(context, topic, from, asked)?;
+    Ok(SubscribeAnswer { subscription_id, offset: from.0, head: range.head.0, tail: range.tail.0 })
+}
+
+pub(super) fn unsubscribe(context: &Context, request: Unsubscribe) -> Result<UnsubscribeAnswer, ErrorBody> {
+    match context.subscriptions.remove(request.subscription_id) {
+        Some(correlation_id) => {
+            context.outbox.forget(correlation_id);
+            Ok(UnsubscribeAnswer::default())
+        }
+        None => {
+            let message = format!("connection has no subscription {}", request.subscription_id);
+            Err(ErrorBody::new(ErrorCode::UnknownSubscription, message, Vec::new()))
+        }
+    }
+}
+
+pub(super) async fn commit(asked: Asked, request: Commit) -> Answered<CommitAnswer> {
+    let broker = &asked.context.shared.broker;
+    let cursor = broker.commit(consumer(request.consumer_id), Offset(request.offset), request.rewind).await?;
+    Ok(plain(CommitAnswer { cursor: cursor.0 }))
+}
+
+pub(super) async fn dequeue(asked: Asked, request: Dequeue) -> Answered<DequeueAnswer> {
+    let (context, patience) = (asked.context, patience(request.max_wait_ms)?);
+    if request.max_records == 0 {
+        return Err(over_limit("number of records", 0, u32::MAX.into()));
+    }
+    let (broker, id, cursor) = (&context.shared.broker, consumer(request.consumer_id), Offset(request.cursor));
+    let (view, topic) = broker.consumer(id)?;
+    if view.cursor == cursor && cursor == topic.range().tail {
+        wait(&context, &topic, cursor, patience).await;
+    }
+    let budget = session::reserve(&context, MAX_DELIVERY_BYTES).await.ok_or_else(shutting_down)?;
+    let mut taken = broker.dequeue(id, cursor, request.attempt, request.max_records.into()).await?;
+    fit(&mut taken.batches, context.max_frame_bytes)?;
+    let answer = DequeueAnswer {
+        offset: taken.first.0,
+        next: taken.next.0,
+        tail: taken.tail.0,
+        repeated: taken.repeated,
+        batch_bytes: lengths(&taken.batches),
+    };
+    Ok(Reply { answer, batches: taken.batches, budget: Some(budget) })
+}
+
+pub(super) fn backlog(context: &Context, request: Backlog) -> Result<BacklogAnswer, ErrorBody> {
+    let (consumer, topic) = context.shared.broker.consumer(consumer(request.consumer_id))?;
+    let range = topic.range();
+    let next = consumer.cursor.max(range.head).min(range.tail);
+    let (cursor, head, tail) = (consumer.cursor.0, range.head.0, range.tail.0);
+    Ok(BacklogAnswer { backlog: range.tail.0 - next.0, cursor, head, tail })
+}
+
+pub(super) async fn offset_for_timestamp(
+    asked: Asked,
+    request: OffsetForTimestamp,
+) -> Answered<OffsetForTimestampAnswer> {
+    let topic = topic(&asked.context, &request.topic)?;
+    let offset = resolve(&asked.context, &topic, Start::Timestamp(request.timestamp_us)).await?;
+    Ok(plain(OffsetForTimestampAnswer { offset: offset.0 }))
+}
+
+fn topic(context: &Context, name: &str) -> Result<Arc<TopicView>, ErrorBody> {
+    let name = TopicName::new(name)?;
+    Ok(context.shared.broker.topic(name.as_str())?)
+}
+
+fn consumer(id: Id) -> ConsumerId {
+    ConsumerId(Uuid::from_bytes(id))
+}
+
+/// The offset that a start means now.
+async fn resolve(context: &Context, topic: &Arc<TopicView>, start: Start) -> Result<Offset, ErrorBody> {
+    let broker = &context.shared.broker;
+    match start {
+        Start::Head => Ok(topic.range().head),
+        Start::Tail => Ok(topic.range().tail),
+        Start::Offset(offset) => Ok(Offset(offset)),
+        Start::Timestamp(time) => Ok(broker.offset_for(topic, Timestamp(time)).await?),
+        Start::Cursor(id) => {
+            let (view, theirs) = broker.consumer(consumer(id))?;
+            if theirs.id == topic.id {
+                return Ok(view.cursor);
+            }
+            let message = format!("consumer is registered for topic {}", theirs.name);
+            Err(ErrorBody::new(ErrorCode::UnknownConsumer, message, Vec::new()))
+        }
+    }
+}
+
+fn patience(max_wait_ms: u32) -> Result<Duration, ErrorBody> {
+    if max_wait_ms > MAX_WAIT_MS {
+        return Err(over_limit("wait in milliseconds", max_wait_ms.into(), MAX_WAIT_MS.into()));
+    }
+    Ok(Duration::from_millis(max_wait_ms.into()))
+}
+
+/// Waits for records at `from`; not longer than `patience`, and not while the server is going down.
+async fn wait(context: &Context, topic: &TopicView, from: Offset, patience: Duration) {
+    if patience.is_zero() {
+        return;
+    }
+    tokio::select! {
+        () = topic.wait_beyond(from) => {}
+        () = tokio::time::sleep(patience) => {}
+        () = context.shared.stopping.cancelled() => {}
+    }
+}
+
+fn shutting_down() -> ErrorBody {
+    ErrorBody::new(ErrorCode::ShuttingDown, "server is shutting down", Vec::new())
+}

@@ -1,0 +1,187 @@
+//! From opcode to broker and back: one function a message.
+
+mod admin;
+mod consume;
+mod produce;
+
+use std::{future::Future, sync::Arc};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::session::{Admitted, Context, End};
+use crate::{
+    limits::MAX_CONTROL_BYTES,
+    protocol::{
+        Credit, ErrorBody, ErrorCode, Frame, FrameHeader, Opcode, Ping, PingAnswer, Request, decode_request,
+        encode_answer, encode_error,
+    },
+};
+
+/// What a handler gives.
+type Answered<A> = Result<Reply<A>, ErrorBody>;
+
+/// An answer, the batches behind it, and the part of the budget that they hold until they are sent.
+struct Reply<A> {
+    answer: A,
+    batches: Vec<Bytes>,
+    budget: Option<OwnedSemaphorePermit>,
+}
+
+/// An answer without batches.
+fn plain<A>(answer: A) -> Reply<A> {
+    Reply { answer, batches: Vec::new(), budget: None }
+}
+
+/// Bytes of an answer beside its batches, at most.
+const FRONT_BYTES: usize = MAX_CONTROL_BYTES + crate::limits::FRAME_HEADER_BYTES;
+
+/// Leaves as many batches as fit a frame of this size.
+pub(super) fn fit(batches: &mut Vec<Bytes>, max_frame_bytes: usize) -> Result<(), ErrorBody> {
+    let mut bytes: usize = batches.iter().map(Bytes::len).sum();
+    while batches.len() > 1 && bytes + FRONT_BYTES > max_frame_bytes {
+        bytes -= batches.pop().map_or(0, |batch| batch.len());
+    }
+    // One batch comes without a long list of lengths.
+    if bytes + 256 <= max_frame_bytes {
+        return Ok(());
+    }
+    let message = format!("batch of {bytes} bytes does not fit the frame size of {max_frame_bytes} that was asked for");
+    Err(ErrorBody::new(ErrorCode::AnswerTooLarge, message, vec![bytes as u64, max_frame_bytes as u64]))
+}
+
+/// The lengths of batches, as answers list them.
+pub(super) fn lengths(batches: &[Bytes]) -> Vec<u32> {
+    batches.iter().map(|batch| u32::try_from(batch.len()).expect("batches fit frames")).collect()
+}
+
+/// Handles a frame. Requests that change something reach the broker before this returns, so in order of arrival.
+pub(super) fn dispatch(context: &Arc<Context>, frame: Frame, admitted: Admitted) -> Result<(), End> {
+    let header = frame.header;
+    let bad_frame = |message: &str| End::GoAway(ErrorBody::new(ErrorCode::BadFrame, message, Vec::new()));
+    let opcode = Opcode::from_number(header.opcode);
+    if header.is_answer {
+        return if opcode == Some(Opcode::Ping) { Ok(()) } else { Err(bad_frame("only a Ping is answered to a server")) };
+    }
+    if header.correlation_id == 0 {
+        return Err(bad_frame("correlation id of a request is 0"));
+    }
+    if opcode == Some(Opcode::Credit) {
+        if let Ok((Credit { subscription_id, bytes }, _)) = decode_request::<Credit>(&frame) {
+            context.subscriptions.credit(subscription_id, bytes);
+        }
+        return Ok(());
+    }
+    if !context.outbox.asked(header.correlation_id) {
+        let message = format!("a request with correlation id {} is in flight", header.correlation_id);
+        let error = ErrorBody::new(ErrorCode::CorrelationInUse, message, Vec::new());
+        // Not the answer that the earlier request waits for.
+        context.outbox.push(encode_error(header, &error), None);
+        return Ok(());
+    }
+    let call = Call { context: context.clone(), header, _admitted: admitted };
+    match opcode {
+        Some(opcode) if header.has_known_version() => call.handle(opcode, &frame),
+        Some(_) => call.refuse(ErrorCode::UnknownMessageVersion, format!("version {} is not known", header.version)),
+        None => call.refuse(ErrorCode::UnknownOpcode, format!("opcode {:#06x} is not known", header.opcode)),
+    }
+    Ok(())
+}
+
+/// A request that waits for its answer.
+struct Call {
+    context: Arc<Context>,
+    header: FrameHeader,
+    /// Given back when the request is answered.
+    _admitted: Admitted,
+}
+
+impl Call {
+    fn handle(self, opcode: Opcode, frame: &Frame) {
+        match opcode {
+            Opcode::Hello => self.refuse(ErrorCode::HelloRepeated, "Hello came before".to_owned()),
+            Opcode::GoAway | Opcode::Deliver | Opcode::Credit => {
+                self.refuse(ErrorCode::UnknownOpcode, format!("{} is not a request to a server", opcode.name()));
+            }
+            Opcode::Ping => self.at_once(frame, |_, _: Ping| Ok(PingAnswer::default())),
+            Opcode::ServerInfo => self.at_once(frame, admin::server_info),
+            Opcode::CreateTopic => self.waiting(frame, admin::create_topic),
+            Opcode::DeleteTopic => self.waiting(frame, admin::delete_topic),
+            Opcode::ListTopics => self.at_once(frame, admin::list_topics),
+            Opcode::DescribeTopic => self.at_once(frame, admin::describe_topic),
+            Opcode::RegisterProducer => self.waiting(frame, produce::register_producer),
+            Opcode::Append => produce::append(self, frame),
+            Opcode::ProducerState => self.waiting(frame, produce::producer_state),
+            Opcode::RegisterConsumer => self.waiting(frame, consume::register_consumer),
+            Opcode::Fetch => self.waiting(frame, consume::fetch),
+            Opcode::Subscribe => consume::subscribe(self, frame),
+            Opcode::Unsubscribe => self.at_once(frame, consume::unsubscribe),
+            Opcode::Commit => self.waiting(frame, consume::commit),
+            Opcode::Dequeue => self.waiting(frame, consume::dequeue),
+            Opcode::Backlog => self.at_once(frame, consume::backlog),
+            Opcode::OffsetForTimestamp => self.waiting(frame, consume::offset_for_timestamp),
+        }
+    }
+
+    fn refuse(self, code: ErrorCode, message: String) {
+        self.refuse_with(&ErrorBody::new(code, message, Vec::new()));
+    }
+
+    fn refuse_with(self, error: &ErrorBody) {
+        self.context.outbox.answer(self.header.correlation_id, encode_error(self.header, error), None);
+    }
+
+    fn settle<R: Request>(self, answered: Answered<R::Answer>) {
+        match answered {
+            Ok(Reply { answer, batches, budget }) => {
+                let correlation_id = self.header.correlation_id;
+                let frame = encode_answer(R::OPCODE, correlation_id, &answer, batches);
+                self.context.outbox.answer(correlation_id, frame, budget);
+            }
+            Err(error) => self.refuse_with(&error),
+        }
+    }
+
+    /// For requests that are answered from memory.
+    fn at_once<R: Request>(self, frame: &Frame, handle: impl FnOnce(&Context, R) -> Result<R::Answer, ErrorBody>) {
+        let answered = match decode_request::<R>(frame) {
+            Ok((request, _)) => handle(&self.context, request).map(plain),
+            Err(error) => Err(error.into()),
+        };
+        self.settle::<R>(answered);
+    }
+
+    /// For requests that wait: for the disk, for records, for room.
+    fn waiting<R, H, F>(self, frame: &Frame, handle: H)
+    where
+        R: Request + Send + 'static,
+        R::Answer: Send,
+        H: FnOnce(Asked, R) -> F,
+        F: Future<Output = Answered<R::Answer>> + Send + 'static,
+    {
+        let request = match decode_request::<R>(frame) {
+            Ok((request, _)) => request,
+            Err(error) => return self.refuse_with(&error.into()),
+        };
+        let asked = Asked { context: self.context.clone(), header: self.header };
+        let mut answer = Box::pin(handle(asked, request));
+        // The first poll hands the operation to the broker, here and now: in order of arrival.
+        if let Some(answered) = (&mut answer).now_or_never() {
+            return self.settle::<R>(answered);
+        }
+        tokio::spawn(async move {
+            let ended = self.context.ended.clone();
+            tokio::select! {
+                () = ended.cancelled() => {}
+                answered = answer => self.settle::<R>(answered),
+            }
+        });
+    }
+}
+
+/// What a handler that waits may know of the request beside its body.
+struct Asked {
+    context: Arc<Context>,
+    header: FrameHeader,
+}

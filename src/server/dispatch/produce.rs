@@ -1,0 +1,93 @@
+//! Producers and appends.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::{
+    Answered, Asked, Call,
+    admin::{from_wire, id},
+    plain,
+};
+use crate::{
+    broker::{self, Appended, Appending},
+    limits::{MAX_APPEND_COMMITS, MAX_APPEND_PARTS},
+    protocol::{
+        Append, AppendAnswer, AppendedPart, ErrorBody, Frame, ProducerState, ProducerStateAnswer, RegisterProducer,
+        RegisterProducerAnswer, decode_request,
+    },
+    record::{Batch, ConsumerId, Offset, ProducerId, TopicId, TopicName, check_name},
+    server::refusal::over_limit,
+};
+
+pub(super) async fn register_producer(
+    asked: Asked,
+    request: RegisterProducer,
+) -> Answered<RegisterProducerAnswer> {
+    let topic = TopicName::new(&request.topic)?;
+    request.name.as_deref().map_or(Ok(()), check_name)?;
+    let create = request.create.map(from_wire);
+    let producer = asked.context.shared.broker.register_producer(topic, request.name, create).await?;
+    let answer = RegisterProducerAnswer {
+        producer_id: id(producer.id.0),
+        epoch: producer.epoch.0,
+        topic_id: producer.topic.0,
+        last_sequence: producer.last_sequence.0,
+    };
+    Ok(plain(answer))
+}
+
+pub(super) async fn producer_state(asked: Asked, request: ProducerState) -> Answered<ProducerStateAnswer> {
+    let producer = ProducerId(Uuid::from_bytes(request.producer_id));
+    let producer = asked.context.shared.broker.producer_state(producer).await?;
+    let answer = ProducerStateAnswer {
+        topic_id: producer.topic.0,
+        name: producer.name,
+        epoch: producer.epoch.0,
+        last_sequence: producer.last_sequence.0,
+    };
+    Ok(plain(answer))
+}
+
+/// The hot path: no task and no future, the writer thread answers.
+pub(super) fn append(call: Call, frame: &Frame) {
+    match check(frame) {
+        Ok(appending) => {
+            let broker = call.context.shared.broker.clone();
+            broker.append(appending, Box::new(move |outcome| call.settle::<Append>(answered(outcome))));
+        }
+        Err(error) => call.refuse_with(&error),
+    }
+}
+
+fn answered(outcome: Result<Vec<Appended>, broker::Error>) -> Answered<AppendAnswer> {
+    let part = |part: Appended| AppendedPart {
+        base_offset: part.base_offset.map(|offset| offset.0),
+        duplicate: part.duplicate,
+    };
+    Ok(plain(AppendAnswer { parts: outcome?.into_iter().map(part).collect() }))
+}
+
+/// Checks all that can be checked without the state: counts, and every batch down to its last record.
+fn check(frame: &Frame) -> Result<Appending, ErrorBody> {
+    let (request, batches) = decode_request::<Append>(frame)?;
+    let (parts, commits) = (request.parts.len(), request.commits.len());
+    if parts == 0 || parts > MAX_APPEND_PARTS {
+        return Err(over_limit("number of parts", parts as u64, MAX_APPEND_PARTS as u64));
+    }
+    if commits > MAX_APPEND_COMMITS {
+        return Err(over_limit("number of commits", commits as u64, MAX_APPEND_COMMITS as u64));
+    }
+    let parts = request.parts.iter().zip(batches).enumerate();
+    let parts = parts.map(|(index, (part, batch))| Ok((TopicId(part.topic_id), check_batch(index, batch)?)));
+    let commits = request.commits.iter();
+    let commits = commits.map(|commit| (ConsumerId(Uuid::from_bytes(commit.consumer_id)), Offset(commit.offset)));
+    Ok(Appending { parts: parts.collect::<Result<_, ErrorBody>>()?, commits: commits.collect() })
+}
+
+fn check_batch(index: usize, batch: Bytes) -> Result<Batch, ErrorBody> {
+    Batch::check(batch).map_err(|error| {
+        let error = ErrorBody::from(error);
+        let message = format!("part {index}: {}", error.message);
+        ErrorBody { message, details: vec![index as u64], ..error }
+    })
+}

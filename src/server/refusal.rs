@@ -1,0 +1,98 @@
+//! Errors of every room as what crosses the wire: the one place where broker errors get their codes.
+
+use crate::{
+    broker,
+    protocol::{BodyError, ErrorBody, ErrorCode, FrameError, PrefaceError},
+    record::{BatchError, InvalidName},
+};
+
+impl From<broker::Error> for ErrorBody {
+    fn from(error: broker::Error) -> Self {
+        use broker::Error;
+        if let Error::Part { index, error } = error {
+            let inner = Self::from(*error);
+            let details = std::iter::once(index as u64).chain(inner.details).collect();
+            return Self { details, ..inner };
+        }
+        let (code, details) = match &error {
+            Error::UnknownTopic(_) => (ErrorCode::UnknownTopic, vec![]),
+            Error::TopicExists(_) => (ErrorCode::TopicExists, vec![]),
+            Error::InvalidRetention => (ErrorCode::InvalidRetention, vec![]),
+            Error::TooManyTopics(_) => (ErrorCode::TooManyTopics, vec![]),
+            Error::UnknownProducer(_) => (ErrorCode::UnknownProducer, vec![]),
+            Error::ProducerNotForTopic(_) => (ErrorCode::ProducerNotForTopic, vec![]),
+            Error::Fenced { current, .. } => (ErrorCode::ProducerFenced, vec![u64::from(*current)]),
+            Error::Gap { expected, .. } => (ErrorCode::SequenceGap, vec![expected.0]),
+            Error::Overlap { expected, .. } => (ErrorCode::SequenceOverlap, vec![expected.0]),
+            Error::TooManyProducers(_) => (ErrorCode::TooManyProducers, vec![]),
+            Error::UnknownConsumer(_) => (ErrorCode::UnknownConsumer, vec![]),
+            Error::TooManyConsumers(_) => (ErrorCode::TooManyConsumers, vec![]),
+            Error::CursorMismatch { cursor, .. } => (ErrorCode::CursorMismatch, vec![cursor.0]),
+            Error::BeforeHead { head, tail, .. } => (ErrorCode::OffsetBeforeHead, vec![head.0, tail.0]),
+            Error::BeyondTail { head, tail, .. } => (ErrorCode::OffsetBeyondTail, vec![head.0, tail.0]),
+            Error::DiskFull { .. } => (ErrorCode::DiskFull, vec![]),
+            Error::Indeterminate => (ErrorCode::Indeterminate, vec![]),
+            Error::StorageFailed => (ErrorCode::StorageFailed, vec![]),
+            Error::Corrupted(_) => (ErrorCode::Corrupted, vec![]),
+            Error::ShuttingDown => (ErrorCode::ShuttingDown, vec![]),
+            Error::Part { .. } => unreachable!("taken apart above"),
+        };
+        Self::new(code, error.to_string(), details)
+    }
+}
+
+impl From<BatchError> for ErrorBody {
+    fn from(error: BatchError) -> Self {
+        let code = match &error {
+            BatchError::Truncated(_) | BatchError::Malformed(_) => ErrorCode::BatchMalformed,
+            BatchError::Checksum { .. } => ErrorCode::BatchChecksum,
+            BatchError::Version(_) => ErrorCode::BatchVersion,
+            BatchError::Compression(_) => ErrorCode::UnknownCompression,
+            BatchError::Decompress(_) | BatchError::Expands { .. } => ErrorCode::BadCompression,
+            BatchError::TooLarge { .. } => ErrorCode::BatchTooLarge,
+            BatchError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
+            BatchError::Count { .. } => ErrorCode::CountMismatch,
+            BatchError::SequenceRange { .. } => ErrorCode::BadSequenceRange,
+        };
+        Self::new(code, error.to_string(), Vec::new())
+    }
+}
+
+impl From<FrameError> for ErrorBody {
+    fn from(error: FrameError) -> Self {
+        let (code, details) = match error {
+            FrameError::TooShort(bytes) => (ErrorCode::FrameTooShort, vec![bytes.into()]),
+            FrameError::TooLarge { bytes, limit } => (ErrorCode::FrameTooLarge, vec![bytes.into(), limit as u64]),
+            FrameError::Flags(_) => (ErrorCode::BadFrame, vec![]),
+        };
+        Self::new(code, error.to_string(), details)
+    }
+}
+
+impl From<PrefaceError> for ErrorBody {
+    fn from(error: PrefaceError) -> Self {
+        let code = match error {
+            PrefaceError::Magic => ErrorCode::BadPreface,
+            PrefaceError::Version(_) => ErrorCode::UnsupportedVersion,
+        };
+        Self::new(code, error.to_string(), Vec::new())
+    }
+}
+
+impl From<BodyError> for ErrorBody {
+    fn from(error: BodyError) -> Self {
+        Self::new(ErrorCode::MalformedBody, error.to_string(), Vec::new())
+    }
+}
+
+impl From<InvalidName> for ErrorBody {
+    fn from(error: InvalidName) -> Self {
+        Self::new(ErrorCode::InvalidName, error.to_string(), Vec::new())
+    }
+}
+
+/// A number is over its limit.
+pub(super) fn over_limit(what: &str, value: u64, limit: u64) -> ErrorBody {
+    let message = format!("{what} of {value} exceeds limit of {limit}");
+    ErrorBody::new(ErrorCode::LimitExceeded, message, vec![value, limit])
+}

@@ -1,0 +1,160 @@
+//! One connection: read frames, admit them, hand them to dispatch; write what is in the outbox.
+//!
+//! # Invariants
+//! - A frame longer than a read is read only after the budget has room for all of it.
+//! - Requests reach the broker in the order of their arrival.
+//! - When the session ends, every request it admitted has been answered or the peer is gone.
+
+mod admission;
+mod handshake;
+mod liveness;
+mod outbox;
+mod reader;
+mod subscription;
+mod writer;
+
+pub(super) use admission::Admitted;
+pub(super) use outbox::Outbox;
+pub(super) use subscription::{Subscriptions, reserve, spawn as subscribe};
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{dispatch, shared::Shared};
+use crate::{
+    limits::{HANDSHAKE_TIMEOUT, MAX_IN_FLIGHT_REQUESTS, SHUTDOWN_TIMEOUT, WRITE_STALL_TIMEOUT},
+    protocol::{ErrorBody, ErrorCode, encode_request},
+};
+use admission::Admission;
+use reader::Reader;
+
+/// How long and how much to go on reading after a GoAway: closing at once would reset the connection, and the peer
+/// would not see why.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// What the tasks of one connection share.
+pub(super) struct Context {
+    pub(super) shared: Arc<Shared>,
+    pub(super) outbox: Arc<Outbox>,
+    pub(super) subscriptions: Subscriptions,
+    /// Largest frame that the peer takes.
+    pub(super) max_frame_bytes: usize,
+    /// Cancelled when nothing more is to be sent.
+    pub(super) ended: CancellationToken,
+}
+
+/// Why a session ends.
+pub(super) enum End {
+    /// The connection broke.
+    Gone,
+    /// The peer sends no more, and may wait for answers.
+    Finished,
+    /// The server closes it, and says why.
+    GoAway(ErrorBody),
+}
+
+impl From<std::io::Error> for End {
+    fn from(_: std::io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl<E: Into<ErrorBody>> From<E> for End {
+    fn from(error: E) -> Self {
+        Self::GoAway(error.into())
+    }
+}
+
+/// Serves one connection until it ends.
+pub(super) async fn run<R, W>(shared: Arc<Shared>, stream: R, sink: W, peer: SocketAddr)
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let outbox = Arc::new(Outbox::default());
+    let writer = tokio::spawn(writer::run(sink, outbox.clone()));
+    let ended = CancellationToken::new();
+    let mut reader = Reader::new(stream, shared.stopping.clone());
+    let end = serve(&shared, &mut reader, &outbox, &ended).await;
+    ended.cancel();
+    if let End::GoAway(error) = &end {
+        tracing::debug!(%peer, code = error.code, message = error.message, "closing the connection");
+        outbox.push(encode_request(error, 0, Vec::new()), None);
+    }
+    outbox.close();
+    finish(end, reader, writer).await;
+}
+
+async fn serve<R: AsyncRead + Unpin>(
+    shared: &Arc<Shared>,
+    reader: &mut Reader<R>,
+    outbox: &Arc<Outbox>,
+    ended: &CancellationToken,
+) -> End {
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake::run(shared, reader, outbox));
+    let max_frame_bytes = match handshake.await {
+        Ok(Ok(max_frame_bytes)) => max_frame_bytes,
+        Ok(Err(end)) => return end,
+        Err(_) => {
+            let message = format!("no Hello within {} s", HANDSHAKE_TIMEOUT.as_secs());
+            return End::GoAway(ErrorBody::new(ErrorCode::TooSlow, message, Vec::new()));
+        }
+    };
+    reader.set_max_frame_bytes(max_frame_bytes);
+    let context = Arc::new(Context {
+        shared: shared.clone(),
+        outbox: outbox.clone(),
+        subscriptions: Subscriptions::default(),
+        max_frame_bytes,
+        ended: ended.clone(),
+    });
+    let admission = Admission::new(shared.inbound.clone());
+    let end = requests(&context, reader, &admission).await;
+    let is_orderly = match &end {
+        End::Gone => false,
+        End::Finished => true,
+        End::GoAway(error) => error.known() == Some(ErrorCode::ShuttingDown),
+    };
+    if is_orderly {
+        // What was accepted is answered before the connection is closed.
+        drop(tokio::time::timeout(SHUTDOWN_TIMEOUT, admission.all_answered()).await);
+    }
+    end
+}
+
+/// Reads requests until the session ends.
+async fn requests<R: AsyncRead + Unpin>(context: &Arc<Context>, reader: &mut Reader<R>, admission: &Admission) -> End {
+    loop {
+        let (frame, admitted) = match reader.next(admission, &context.outbox).await {
+            Ok(next) => next,
+            Err(end) => return end,
+        };
+        if let Err(end) = dispatch::dispatch(context, frame, admitted) {
+            return end;
+        }
+    }
+}
+
+/// Sends what is left, and lets the peer read it.
+async fn finish<R: AsyncRead + Unpin>(end: End, mut reader: Reader<R>, writer: JoinHandle<()>) {
+    if matches!(end, End::Gone) {
+        return writer.abort();
+    }
+    let abort = writer.abort_handle();
+    if tokio::time::timeout(WRITE_STALL_TIMEOUT.min(SHUTDOWN_TIMEOUT / 2), writer).await.is_err() {
+        return abort.abort();
+    }
+    let linger = async {
+        let (mut stream, mut rest) = (reader.stream_mut().take(LINGER_BYTES as u64), [0; 1024]);
+        while let Ok(1..) = stream.read(&mut rest).await {}
+    };
+    drop(tokio::time::timeout(LINGER, linger).await);
+}
+
+const _: () = assert!(MAX_IN_FLIGHT_REQUESTS <= u32::MAX as usize);

@@ -1,0 +1,158 @@
+//! Reading frames off a socket, within the budgets and in time.
+
+use std::pin::Pin;
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::{Instant, Sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    End,
+    admission::{Admission, Admitted},
+    liveness::{Due, Liveness},
+    outbox::Outbox,
+};
+use crate::protocol::{ErrorBody, ErrorCode, Frame, FrameDecoder, Ping, encode_request};
+
+/// Room for the first read, and for reads of a connection that says little.
+const SMALL_READ_BYTES: usize = 2 * 1024;
+/// Room for reads of a connection that fills small ones.
+const LARGE_READ_BYTES: usize = 64 * 1024;
+
+/// The reading half of a connection.
+pub(super) struct Reader<R> {
+    stream: R,
+    buffer: BytesMut,
+    decoder: FrameDecoder,
+    liveness: Liveness,
+    timer: Pin<Box<Sleep>>,
+    stopping: CancellationToken,
+    read_bytes: usize,
+    next_ping: u32,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    pub(super) fn new(stream: R, stopping: CancellationToken) -> Self {
+        let liveness = Liveness::new(Instant::now());
+        let timer = Box::pin(sleep_until(liveness.next()));
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            decoder: FrameDecoder::default(),
+            liveness,
+            timer,
+            stopping,
+            read_bytes: SMALL_READ_BYTES,
+            next_ping: 1,
+        }
+    }
+
+    pub(super) fn set_max_frame_bytes(&mut self, bytes: usize) {
+        self.decoder.set_max_frame_bytes(bytes);
+    }
+
+    pub(super) fn stream_mut(&mut self) -> &mut R {
+        &mut self.stream
+    }
+
+    /// What has arrived and is not part of a frame yet: for the preface.
+    pub(super) fn buffer_mut(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// The next frame, read once there is room for it.
+    pub(super) async fn next(&mut self, admission: &Admission, outbox: &Outbox) -> Result<(Frame, Admitted), End> {
+        let mut admitted = None;
+        loop {
+            if let Some(bytes) = self.decoder.frame_bytes(&self.buffer)? {
+                // A length alone takes nothing from the budget: the frame has to be coming.
+                if admitted.is_none() && self.buffer.len() >= bytes.min(SMALL_READ_BYTES) {
+                    admitted = Some(self.admit(admission, bytes).await?);
+                }
+                if let Some(admitted) = admitted.take_if(|_| self.buffer.len() >= bytes)
+                    && let Some(frame) = self.decode()?
+                {
+                    return Ok((frame, admitted));
+                }
+                // There is room for all of it now, so it need not grow step by step once it is really coming.
+                self.frame_begun(bytes);
+                if self.buffer.len() >= LARGE_READ_BYTES {
+                    self.buffer.reserve(bytes - self.buffer.len());
+                }
+            }
+            self.fill(outbox).await?;
+        }
+    }
+
+    async fn admit(&mut self, admission: &Admission, bytes: usize) -> Result<Admitted, End> {
+        tokio::select! {
+            biased;
+            admitted = admission.admit(bytes) => {
+                // It was us who did not listen.
+                self.liveness.heard(Instant::now());
+                Ok(admitted)
+            }
+            () = self.stopping.cancelled() => Err(shutting_down()),
+        }
+    }
+
+    /// The frame at the front of the buffer, if all of it is there.
+    pub(super) fn decode(&mut self) -> Result<Option<Frame>, End> {
+        let frame = self.decoder.decode(&mut self.buffer)?;
+        if frame.is_some() {
+            self.liveness.frame_complete();
+            if self.buffer.is_empty() && self.buffer.capacity() > LARGE_READ_BYTES {
+                self.buffer = BytesMut::new();
+            }
+        }
+        Ok(frame)
+    }
+
+    /// Reads what has come, waiting for something.
+    pub(super) async fn fill(&mut self, outbox: &Outbox) -> Result<(), End> {
+        self.buffer.reserve(self.read_bytes);
+        loop {
+            tokio::select! {
+                biased;
+                read = self.stream.read_buf(&mut self.buffer) => {
+                    let count = read?;
+                    if count == 0 {
+                        return Err(End::Finished);
+                    }
+                    self.read_bytes = if count >= SMALL_READ_BYTES { LARGE_READ_BYTES } else { SMALL_READ_BYTES };
+                    self.liveness.heard(Instant::now());
+                    return Ok(());
+                }
+                () = self.stopping.cancelled() => return Err(shutting_down()),
+                () = &mut self.timer => self.on_time(outbox)?,
+            }
+        }
+    }
+
+    fn frame_begun(&mut self, bytes: usize) {
+        self.liveness.frame_begun(bytes, Instant::now());
+        if self.liveness.next() < self.timer.deadline() {
+            self.timer.as_mut().reset(self.liveness.next());
+        }
+    }
+
+    fn on_time(&mut self, outbox: &Outbox) -> Result<(), End> {
+        match self.liveness.due(Instant::now()) {
+            Due::Close(error) => return Err(End::GoAway(error)),
+            Due::Ping => {
+                outbox.push(encode_request(&Ping::default(), self.next_ping, Vec::new()), None);
+                self.next_ping = self.next_ping.wrapping_add(1).max(1);
+            }
+            Due::Nothing => {}
+        }
+        self.timer.as_mut().reset(self.liveness.next());
+        Ok(())
+    }
+}
+
+fn shutting_down() -> End {
+    End::GoAway(ErrorBody::new(ErrorCode::ShuttingDown, "server is shutting down", Vec::new()))
+}

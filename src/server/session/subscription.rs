@@ -1,0 +1,183 @@
+//! Subscriptions: batches pushed as they become durable, within the credit that the client gave.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+
+use super::Context;
+use crate::{
+    broker::{Error, Fetched, TopicView},
+    limits::{MAX_CREDIT_BYTES, MAX_DELIVERY_BYTES, MAX_SUBSCRIPTIONS},
+    protocol::{Deliver, ErrorBody, ErrorCode, FrameHeader, Gap, Opcode, encode_answer, encode_error},
+    record::{BatchHeader, Offset},
+    server::dispatch::{fit, lengths},
+};
+
+/// Bytes that may be sent: below zero by at most one delivery.
+type Credit = watch::Sender<i64>;
+
+#[derive(Default)]
+struct Table {
+    next_id: u32,
+    /// Credit by id. Dropping a sender ends its subscription.
+    credits: HashMap<u32, (u32, Credit)>,
+}
+
+/// The subscriptions of one connection.
+#[derive(Default)]
+pub(in crate::server) struct Subscriptions {
+    table: Mutex<Table>,
+}
+
+impl Subscriptions {
+    fn table(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.table.lock().expect("no panic while it is locked")
+    }
+
+    fn add(&self, correlation_id: u32) -> Result<(u32, watch::Receiver<i64>), ErrorBody> {
+        let mut table = self.table();
+        if table.credits.len() >= MAX_SUBSCRIPTIONS {
+            let message = format!("connection has {MAX_SUBSCRIPTIONS} subscriptions, the limit");
+            let details = vec![MAX_SUBSCRIPTIONS as u64];
+            return Err(ErrorBody::new(ErrorCode::TooManySubscriptions, message, details));
+        }
+        table.next_id += 1;
+        let id = table.next_id;
+        let (credit, credited) = watch::channel(0);
+        table.credits.insert(id, (correlation_id, credit));
+        Ok((id, credited))
+    }
+
+    /// Adds credit; an unknown subscription may just have ended, and is not an error.
+    pub(in crate::server) fn credit(&self, id: u32, bytes: u64) {
+        if let Some((_, credit)) = self.table().credits.get(&id) {
+            credit.send_modify(|credit| *credit = credit.saturating_add(to_credit(bytes)).min(to_credit(u64::MAX)));
+        }
+    }
+
+    fn spend(&self, id: u32, bytes: usize) {
+        let bytes = i64::try_from(bytes).expect("less than a frame");
+        if let Some((_, credit)) = self.table().credits.get(&id) {
+            credit.send_modify(|credit| *credit -= bytes);
+        }
+    }
+
+    /// Ends a subscription; gives the correlation id of its Subscribe. Nothing is pushed for it afterwards.
+    pub(in crate::server) fn remove(&self, id: u32) -> Option<u32> {
+        self.table().credits.remove(&id).map(|(correlation_id, _)| correlation_id)
+    }
+
+    /// Runs `push` if the subscription still stands.
+    fn if_present(&self, id: u32, push: impl FnOnce()) {
+        let table = self.table();
+        if table.credits.contains_key(&id) {
+            push();
+        }
+    }
+}
+
+fn to_credit(bytes: u64) -> i64 {
+    i64::try_from(bytes.min(MAX_CREDIT_BYTES)).expect("at most a GiB")
+}
+
+struct Subscription {
+    id: u32,
+    context: Arc<Context>,
+    topic: Arc<TopicView>,
+    next: Offset,
+    asked: FrameHeader,
+    credited: watch::Receiver<i64>,
+}
+
+/// Starts a subscription at `from`; gives its id. It pushes nothing before it gets credit.
+pub(in crate::server) fn spawn(
+    context: &Arc<Context>,
+    topic: Arc<TopicView>,
+    from: Offset,
+    asked: FrameHeader,
+) -> Result<u32, ErrorBody> {
+    let (id, credited) = context.subscriptions.add(asked.correlation_id)?;
+    let mut subscription = Subscription { id, context: context.clone(), topic, next: from, asked, credited };
+    tokio::spawn(async move {
+        let ended = subscription.context.ended.clone();
+        tokio::select! {
+            () = ended.cancelled() => {}
+            end = subscription.run() => subscription.end(end),
+        }
+    });
+    Ok(id)
+}
+
+impl Subscription {
+    /// Pushes until the subscription ends: with an error, or because the client wanted it.
+    async fn run(&mut self) -> Option<ErrorBody> {
+        let mut range = self.topic.watch();
+        loop {
+            self.credited.wait_for(|credit| *credit > 0).await.ok()?;
+            let next = self.next;
+            let is_removed = async { while self.credited.changed().await.is_ok() {} };
+            tokio::select! {
+                changed = range.wait_for(|range| range.tail > next || range.is_deleted) => drop(changed.ok()?),
+                () = is_removed => return None,
+            }
+            self.context.outbox.room().await;
+            let wanted = usize::try_from(*self.credited.borrow()).unwrap_or(0).clamp(1, MAX_DELIVERY_BYTES);
+            let budget = reserve(&self.context, wanted).await?;
+            match self.context.shared.broker.read(&self.topic, self.next, wanted).await {
+                Ok(fetched) => {
+                    if let Err(error) = self.deliver(fetched, budget) {
+                        return Some(error);
+                    }
+                }
+                Err(Error::BeforeHead { head, .. }) => self.tell_gap(head),
+                Err(error) => return Some(error.into()),
+            }
+        }
+    }
+
+    fn deliver(&mut self, mut fetched: Fetched, budget: OwnedSemaphorePermit) -> Result<(), ErrorBody> {
+        fit(&mut fetched.batches, self.context.max_frame_bytes)?;
+        let Some(last) = fetched.batches.last() else {
+            return Ok(());
+        };
+        self.next = BatchHeader::read(last)?.next_offset();
+        let bytes = fetched.batches.iter().map(Bytes::len).sum();
+        let deliver = Deliver { batch_bytes: lengths(&fetched.batches), ..self.empty_deliver() };
+        let frame = encode_answer(Opcode::Deliver, self.asked.correlation_id, &deliver, fetched.batches);
+        self.context.subscriptions.spend(self.id, bytes);
+        self.context.subscriptions.if_present(self.id, || self.context.outbox.push(frame, Some(budget)));
+        Ok(())
+    }
+
+    fn tell_gap(&mut self, head: Offset) {
+        let gap = Gap { from: self.next.0, to: head.0 };
+        self.next = head;
+        let deliver = Deliver { gap: Some(gap), ..self.empty_deliver() };
+        let frame = encode_answer(Opcode::Deliver, self.asked.correlation_id, &deliver, Vec::new());
+        self.context.subscriptions.if_present(self.id, || self.context.outbox.push(frame, None));
+    }
+
+    fn empty_deliver(&self) -> Deliver {
+        let range = self.topic.range();
+        Deliver { subscription_id: self.id, head: range.head.0, tail: range.tail.0, gap: None, batch_bytes: Vec::new() }
+    }
+
+    /// Tells the client that nothing more comes, unless it asked for that itself.
+    fn end(&self, error: Option<ErrorBody>) {
+        let (Some(error), Some(correlation_id)) = (error, self.context.subscriptions.remove(self.id)) else {
+            return;
+        };
+        let deliver = FrameHeader::answer(Opcode::Deliver, correlation_id);
+        self.context.outbox.answer(correlation_id, encode_error(deliver, &error), None);
+    }
+}
+
+/// Takes part of the budget for what is read from the log. `None`: the server is going down.
+pub(in crate::server) async fn reserve(context: &Context, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    let bytes = u32::try_from(bytes).expect("at most a frame");
+    context.shared.outbound.clone().acquire_many_owned(bytes).await.ok()
+}

@@ -1,0 +1,63 @@
+//! Writing the outbox to the socket: small frames joined, batches as they are.
+
+use std::{io::IoSlice, sync::Arc};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::outbox::{Outbox, Outgoing};
+use crate::limits::WRITE_STALL_TIMEOUT;
+
+/// Pieces shorter than this are copied together rather than handed to the system one by one.
+const JOIN_BYTES: usize = 4096;
+/// Pieces for one call of the system.
+const MAX_PIECES: usize = 64;
+
+/// Writes until the outbox is closed and empty, or the peer takes nothing any more.
+pub(super) async fn run(mut sink: impl AsyncWrite + Unpin, outbox: Arc<Outbox>) {
+    while let Some(frames) = outbox.take().await {
+        // The budgets of these frames are given back when they are written.
+        if write_all(&mut sink, &frames).await.is_none() {
+            return outbox.close();
+        }
+    }
+    drop(sink.shutdown().await);
+}
+
+async fn write_all(sink: &mut (impl AsyncWrite + Unpin), frames: &[Outgoing]) -> Option<()> {
+    let mut pieces = join(frames);
+    let mut first = 0;
+    while first < pieces.len() {
+        let slices: Vec<_> = pieces[first..].iter().take(MAX_PIECES).map(|piece| IoSlice::new(piece)).collect();
+        let written = tokio::time::timeout(WRITE_STALL_TIMEOUT, sink.write_vectored(&slices)).await;
+        let mut written = written.ok()?.ok().filter(|written| *written > 0)?;
+        while written > 0 {
+            let count = written.min(pieces[first].len());
+            pieces[first].advance(count);
+            written -= count;
+            if pieces[first].is_empty() {
+                first += 1;
+            }
+        }
+    }
+    Some(())
+}
+
+fn join(frames: &[Outgoing]) -> Vec<Bytes> {
+    let (mut pieces, mut small) = (Vec::new(), BytesMut::new());
+    let all = frames.iter().flat_map(|outgoing| std::iter::once(&outgoing.frame.front).chain(&outgoing.frame.batches));
+    for piece in all.filter(|piece| !piece.is_empty()) {
+        if piece.len() < JOIN_BYTES {
+            small.extend_from_slice(piece);
+            continue;
+        }
+        if !small.is_empty() {
+            pieces.push(small.split().freeze());
+        }
+        pieces.push(piece.clone());
+    }
+    if !small.is_empty() {
+        pieces.push(small.freeze());
+    }
+    pieces
+}

@@ -1,0 +1,105 @@
+//! What all connections share: the broker, the budgets, the count of connections.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Instant,
+};
+
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, Semaphore},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{ServerConfig, session};
+use crate::{
+    broker::Broker,
+    protocol::{ErrorBody, ErrorCode, encode_request},
+};
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) broker: Broker,
+    pub(super) config: ServerConfig,
+    pub(super) started: Instant,
+    pub(super) stopping: CancellationToken,
+    /// Bytes of requests that may be in memory.
+    pub(super) inbound: Arc<Semaphore>,
+    /// Bytes that may be read from the log and wait to be sent.
+    pub(super) outbound: Arc<Semaphore>,
+    connections: AtomicUsize,
+    gone: Notify,
+}
+
+/// One of the connections, counted while it lives.
+pub(super) struct Counted(Arc<Shared>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if self.0.connections.fetch_sub(1, SeqCst) == 1 {
+            self.0.gone.notify_waiters();
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(broker: Broker, config: ServerConfig) -> Self {
+        Self {
+            broker,
+            started: Instant::now(),
+            stopping: CancellationToken::new(),
+            inbound: Arc::new(Semaphore::new(config.inbound_budget_bytes)),
+            outbound: Arc::new(Semaphore::new(config.outbound_budget_bytes)),
+            connections: AtomicUsize::new(0),
+            gone: Notify::new(),
+            config,
+        }
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(SeqCst)
+    }
+
+    /// Ready when no connection is left.
+    pub(super) async fn all_gone(&self) {
+        loop {
+            let gone = self.gone.notified();
+            if self.connections() == 0 {
+                return;
+            }
+            gone.await;
+        }
+    }
+
+    fn count(self: &Arc<Self>) -> Option<Counted> {
+        if self.connections.fetch_add(1, SeqCst) < self.config.max_connections {
+            return Some(Counted(self.clone()));
+        }
+        self.connections.fetch_sub(1, SeqCst);
+        None
+    }
+
+    /// Serves a connection on a task of its own, or turns it away.
+    pub(super) fn accept(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        // Acks are small and must not wait for more data to join them.
+        drop(stream.set_nodelay(true));
+        let Some(counted) = self.count() else {
+            let limit = self.config.max_connections;
+            let message = format!("server has {limit} connections, the limit");
+            let error = ErrorBody::new(ErrorCode::TooManyConnections, message, vec![limit as u64]);
+            // The socket's buffer is empty, so the few bytes fit, or the peer is gone.
+            drop(stream.try_write(&encode_request(&error, 0, Vec::new()).to_bytes()));
+            return;
+        };
+        let shared = self.clone();
+        tokio::spawn(async move {
+            let (reader, writer) = stream.into_split();
+            session::run(shared, reader, writer, peer).await;
+            drop(counted);
+        });
+    }
+}
