@@ -101,6 +101,14 @@ pub enum Error {
     /// What the disk gave back is not what was written.
     #[error("{0}")]
     Corrupted(String),
+    /// A batch is larger than the caller takes.
+    #[error("batch of {bytes} bytes exceeds the {limit} that the client takes")]
+    AnswerTooLarge {
+        /// Of the batch.
+        bytes: usize,
+        /// What the caller takes.
+        limit: usize,
+    },
     /// The broker takes no more operations.
     #[error("server is shutting down")]
     ShuttingDown,

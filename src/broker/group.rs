@@ -83,7 +83,7 @@ impl<'a> Group<'a> {
                 let outcome = decide::dequeue(self.state, &taking);
                 if let Ok(taken) = &outcome
                     && !taken.repeated
-                    && taken.first < taken.next
+                    && taken.next != taking.cursor
                 {
                     self.dequeue(&taking);
                 }

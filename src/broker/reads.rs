@@ -73,10 +73,13 @@ impl Broker {
         Ok(Fetched { range, batches })
     }
 
-    /// Takes up to `max_records` at a consumer's cursor, if there are any, and moves the cursor, in one. With the `attempt` of a call whose answer was lost, gives what that call took.
+    /// Takes up to `max_records` at a consumer's cursor, if there are any, in batches of together at most
+    /// `max_batch_bytes`, and moves the cursor, in one. With the `attempt` of a call whose answer was lost, gives what
+    /// that call took.
     ///
     /// # Errors
-    /// [`Error::CursorMismatch`] when the cursor is not at `cursor`, [`Error::UnknownConsumer`], or the disk's.
+    /// [`Error::CursorMismatch`] when the cursor is not at `cursor`, [`Error::UnknownConsumer`],
+    /// [`Error::AnswerTooLarge`] for a single batch over `max_batch_bytes`, or the disk's. The cursor has not moved.
     ///
     /// # Cancel safety
     /// The cursor may have moved: call again with the same `cursor` and `attempt`.
@@ -86,28 +89,46 @@ impl Broker {
         cursor: Offset,
         attempt: u64,
         max_records: u64,
+        max_batch_bytes: usize,
     ) -> Result<Dequeued, Error> {
         let (view, topic) = self.consumer(consumer)?;
         let mut taking = Taking { consumer, cursor, attempt, first: cursor, next: cursor };
+        let mut batches = Vec::new();
         if view.cursor == cursor {
-            let range = topic.range();
-            taking.first = cursor.max(range.head);
-            let found = self.read(&topic, taking.first, MAX_DELIVERY_BYTES).await?;
+            taking.first = cursor.max(topic.range().head);
             let wanted = Offset(taking.first.0.saturating_add(max_records));
-            taking.next = end_of(&found.batches)?.unwrap_or(taking.first).min(wanted);
+            (batches, taking.next) = self.read_range(&topic, taking.first, wanted, max_batch_bytes).await?;
         }
         let Taken { first, next, repeated } = self.ask(|done| Operation::Dequeue(taking, done)).await?;
-        let mut batches = Vec::new();
-        let mut at = first.max(topic.range().head);
-        while at < next {
-            let found = self.read(&topic, at, MAX_DELIVERY_BYTES).await?.batches;
-            at = end_of(&found)?.unwrap_or(next);
-            batches.extend(found);
-        }
-        while batches.len() > 1 && last_base(&batches) >= Some(next) {
-            batches.pop();
+        if repeated {
+            let from = first.max(topic.range().head).min(next);
+            (batches, _) = self.read_range(&topic, from, next, max_batch_bytes).await?;
         }
         Ok(Dequeued { first, next, tail: topic.range().tail, repeated, batches })
+    }
+
+    /// The batches that hold `from..to`, as far as they are there and fit, and where they end within it.
+    async fn read_range(
+        &self,
+        topic: &TopicView,
+        from: Offset,
+        to: Offset,
+        max_batch_bytes: usize,
+    ) -> Result<(Vec<Bytes>, Offset), Error> {
+        let mut batches = self.read(topic, from, MAX_DELIVERY_BYTES).await?.batches;
+        while batches.len() > 1 && last_base(&batches) >= Some(to) {
+            batches.pop();
+        }
+        if let [batch] = &batches[..]
+            && batch.len() > max_batch_bytes
+        {
+            return Err(Error::AnswerTooLarge { bytes: batch.len(), limit: max_batch_bytes });
+        }
+        while batches.iter().map(Bytes::len).sum::<usize>() > max_batch_bytes {
+            batches.pop();
+        }
+        let end = end_of(&batches)?.unwrap_or(from).min(to);
+        Ok((batches, end))
     }
 
     /// The first offset of the first batch that was appended at `time` or later; the tail if there is none.

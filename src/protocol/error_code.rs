@@ -83,7 +83,7 @@ error_codes! {
     /// The server is stopping; what it had accepted is answered.
     ShuttingDown = 15, "RC",
     /// A request with this correlation id is still in flight.
-    CorrelationInUse = 16, "",
+    CorrelationInUse = 16, "C",
     /// The answer does not fit the frame size that the client asked for.
     AnswerTooLarge = 17, "",
     /// A number in the request is over its limit.

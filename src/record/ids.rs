@@ -46,7 +46,7 @@ number! {
     TopicId(u32)
 }
 number! {
-    /// How often a producer was registered. A lower epoch is fenced: it can append no more.
+    /// Grows each time a producer is registered again. A batch of another epoch than the last is fenced.
     Epoch(u32)
 }
 number! {

@@ -1,8 +1,10 @@
 //! Topics, and the server itself.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
-use super::{Answered, Asked, Context, plain};
+use super::{Answered, Context, plain};
 use crate::{
     broker::{self, Health, TopicView},
     limits::{MAX_DESCRIBE_CONSUMERS, MAX_LIST_TOPICS},
@@ -33,15 +35,15 @@ pub(super) fn server_info(context: &Context, _: ServerInfo) -> Result<ServerInfo
     })
 }
 
-pub(super) async fn create_topic(asked: Asked, request: CreateTopic) -> Answered<CreateTopicAnswer> {
+pub(super) async fn create_topic(context: Arc<Context>, request: CreateTopic) -> Answered<CreateTopicAnswer> {
     let (name, retention) = (TopicName::new(&request.topic)?, from_wire(request.retention));
-    let topic = asked.context.shared.broker.create_topic(name, retention, request.if_absent).await?;
+    let topic = context.shared.broker.create_topic(name, retention, request.if_absent).await?;
     Ok(plain(CreateTopicAnswer { topic_id: topic.id.0, created: topic.created }))
 }
 
-pub(super) async fn delete_topic(asked: Asked, request: DeleteTopic) -> Answered<DeleteTopicAnswer> {
+pub(super) async fn delete_topic(context: Arc<Context>, request: DeleteTopic) -> Answered<DeleteTopicAnswer> {
     let name = TopicName::new(&request.topic)?;
-    let deleted = asked.context.shared.broker.delete_topic(name, request.if_present).await?;
+    let deleted = context.shared.broker.delete_topic(name, request.if_present).await?;
     Ok(plain(DeleteTopicAnswer { deleted }))
 }
 

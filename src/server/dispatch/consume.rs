@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use super::{Answered, Asked, Call, Context, Reply, admin::id, fit, lengths, plain};
+use super::{Answered, Call, Context, FRONT_BYTES, Reply, admin::id, fit, lengths, plain};
 use crate::{
     broker::TopicView,
-    limits::{MAX_CONTROL_BYTES, MAX_DELIVERY_BYTES, MAX_WAIT_MS},
+    limits::{MAX_CONTROL_BYTES, MAX_CREDIT_BYTES, MAX_DELIVERY_BYTES, MAX_WAIT_MS},
     protocol::{
         Backlog, BacklogAnswer, Commit, CommitAnswer, Dequeue, DequeueAnswer, ErrorBody, ErrorCode, Fetch, FetchAnswer,
         Frame, FrameHeader, Id, OffsetForTimestamp, OffsetForTimestampAnswer, Opcode, RegisterConsumer, RegisterConsumerAnswer, Start, Subscribe,
@@ -18,25 +18,24 @@ use crate::{
 };
 
 pub(super) async fn register_consumer(
-    asked: Asked,
+    context: Arc<Context>,
     request: RegisterConsumer,
 ) -> Answered<RegisterConsumerAnswer> {
     request.name.as_deref().map_or(Ok(()), check_name)?;
-    let topic = topic(&asked.context, &request.topic)?;
+    let topic = topic(&context, &request.topic)?;
     let start = match request.start {
         Start::Cursor(_) => {
             let message = "a consumer cannot start at a cursor";
             return Err(ErrorBody::new(ErrorCode::MalformedBody, message, Vec::new()));
         }
-        start => resolve(&asked.context, &topic, start).await?,
+        start => resolve(&context, &topic, start).await?,
     };
-    let consumer = asked.context.shared.broker.register_consumer(topic.id, request.name, start).await?;
+    let consumer = context.shared.broker.register_consumer(topic.id, request.name, start).await?;
     let (consumer_id, cursor) = (id(consumer.id.0), consumer.cursor.0);
     Ok(plain(RegisterConsumerAnswer { consumer_id, cursor, existed: consumer.existed }))
 }
 
-pub(super) async fn fetch(asked: Asked, request: Fetch) -> Answered<FetchAnswer> {
-    let context = asked.context;
+pub(super) async fn fetch(context: Arc<Context>, request: Fetch) -> Answered<FetchAnswer> {
     let topic = topic(&context, &request.topic)?;
     let from = Offset(request.offset);
     let broker = &context.shared.broker;
@@ -79,6 +78,9 @@ pub(super) fn subscribe(call: Call, frame: &Frame) {
 }
 
 async fn open(context: &Arc<Context>, request: &Subscribe, asked: FrameHeader) -> Result<SubscribeAnswer, ErrorBody> {
+    if request.credit_bytes > MAX_CREDIT_BYTES {
+        return Err(over_limit("credit in bytes", request.credit_bytes, MAX_CREDIT_BYTES));
+    }
     let topic = topic(context, &request.topic)?;
     let from = resolve(context, &topic, request.start).await?;
     let range = topic.range();
@@ -103,25 +105,28 @@ pub(super) fn unsubscribe(context: &Context, request: Unsubscribe) -> Result<Uns
     }
 }
 
-pub(super) async fn commit(asked: Asked, request: Commit) -> Answered<CommitAnswer> {
-    let broker = &asked.context.shared.broker;
+pub(super) async fn commit(context: Arc<Context>, request: Commit) -> Answered<CommitAnswer> {
+    let broker = &context.shared.broker;
     let cursor = broker.commit(consumer(request.consumer_id), Offset(request.offset), request.rewind).await?;
     Ok(plain(CommitAnswer { cursor: cursor.0 }))
 }
 
-pub(super) async fn dequeue(asked: Asked, request: Dequeue) -> Answered<DequeueAnswer> {
-    let (context, patience) = (asked.context, patience(request.max_wait_ms)?);
+pub(super) async fn dequeue(context: Arc<Context>, request: Dequeue) -> Answered<DequeueAnswer> {
+    let patience = patience(request.max_wait_ms)?;
     if request.max_records == 0 {
-        return Err(over_limit("number of records", 0, u32::MAX.into()));
+        let message = "dequeue of 0 records, at least 1 is needed";
+        return Err(ErrorBody::new(ErrorCode::LimitExceeded, message, vec![0, 1]));
     }
     let (broker, id, cursor) = (&context.shared.broker, consumer(request.consumer_id), Offset(request.cursor));
     let (view, topic) = broker.consumer(id)?;
-    if view.cursor == cursor && cursor == topic.range().tail {
-        wait(&context, &topic, cursor, patience).await;
+    let (from, range) = (cursor.max(topic.range().head), topic.range());
+    if view.cursor == cursor && from == range.tail {
+        wait(&context, &topic, from, patience).await;
     }
     let budget = session::reserve(&context, MAX_DELIVERY_BYTES).await.ok_or_else(shutting_down)?;
-    let mut taken = broker.dequeue(id, cursor, request.attempt, request.max_records.into()).await?;
-    fit(&mut taken.batches, context.max_frame_bytes)?;
+    let max_batch_bytes = context.max_frame_bytes - FRONT_BYTES;
+    let taken = broker.dequeue(id, cursor, request.attempt, request.max_records.into(), max_batch_bytes).await?;
+    // What was taken fits: the broker takes no more, and a single batch over that is told before the cursor moves.
     let answer = DequeueAnswer {
         offset: taken.first.0,
         next: taken.next.0,
@@ -141,11 +146,11 @@ pub(super) fn backlog(context: &Context, request: Backlog) -> Result<BacklogAnsw
 }
 
 pub(super) async fn offset_for_timestamp(
-    asked: Asked,
+    context: Arc<Context>,
     request: OffsetForTimestamp,
 ) -> Answered<OffsetForTimestampAnswer> {
-    let topic = topic(&asked.context, &request.topic)?;
-    let offset = resolve(&asked.context, &topic, Start::Timestamp(request.timestamp_us)).await?;
+    let topic = topic(&context, &request.topic)?;
+    let offset = resolve(&context, &topic, Start::Timestamp(request.timestamp_us)).await?;
     Ok(plain(OffsetForTimestampAnswer { offset: offset.0 }))
 }
 

@@ -75,10 +75,8 @@ pub(super) fn dispatch(context: &Arc<Context>, frame: Frame, admitted: Admitted)
     }
     if !context.outbox.asked(header.correlation_id) {
         let message = format!("a request with correlation id {} is in flight", header.correlation_id);
-        let error = ErrorBody::new(ErrorCode::CorrelationInUse, message, Vec::new());
-        // Not the answer that the earlier request waits for.
-        context.outbox.push(encode_error(header, &error), None);
-        return Ok(());
+        // Two answers under one id could not be told apart.
+        return Err(End::GoAway(ErrorBody::new(ErrorCode::CorrelationInUse, message, Vec::new())));
     }
     let call = Call { context: context.clone(), header, _admitted: admitted };
     match opcode {
@@ -157,15 +155,14 @@ impl Call {
     where
         R: Request + Send + 'static,
         R::Answer: Send,
-        H: FnOnce(Asked, R) -> F,
+        H: FnOnce(Arc<Context>, R) -> F,
         F: Future<Output = Answered<R::Answer>> + Send + 'static,
     {
         let request = match decode_request::<R>(frame) {
             Ok((request, _)) => request,
             Err(error) => return self.refuse_with(&error.into()),
         };
-        let asked = Asked { context: self.context.clone(), header: self.header };
-        let mut answer = Box::pin(handle(asked, request));
+        let mut answer = Box::pin(handle(self.context.clone(), request));
         // The first poll hands the operation to the broker, here and now: in order of arrival.
         if let Some(answered) = (&mut answer).now_or_never() {
             return self.settle::<R>(answered);
@@ -178,10 +175,4 @@ impl Call {
             }
         });
     }
-}
-
-/// What a handler that waits may know of the request beside its body.
-struct Asked {
-    context: Arc<Context>,
-    header: FrameHeader,
 }

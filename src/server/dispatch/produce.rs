@@ -1,10 +1,12 @@
 //! Producers and appends.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{
-    Answered, Asked, Call,
+    Answered, Call, Context,
     admin::{from_wire, id},
     plain,
 };
@@ -12,7 +14,7 @@ use crate::{
     broker::{self, Appended, Appending},
     limits::{MAX_APPEND_COMMITS, MAX_APPEND_PARTS},
     protocol::{
-        Append, AppendAnswer, AppendedPart, ErrorBody, Frame, ProducerState, ProducerStateAnswer, RegisterProducer,
+        Append, AppendAnswer, AppendedPart, ErrorBody, ErrorCode, Frame, ProducerState, ProducerStateAnswer, RegisterProducer,
         RegisterProducerAnswer, decode_request,
     },
     record::{Batch, ConsumerId, Offset, ProducerId, TopicId, TopicName, check_name},
@@ -20,13 +22,13 @@ use crate::{
 };
 
 pub(super) async fn register_producer(
-    asked: Asked,
+    context: Arc<Context>,
     request: RegisterProducer,
 ) -> Answered<RegisterProducerAnswer> {
     let topic = TopicName::new(&request.topic)?;
     request.name.as_deref().map_or(Ok(()), check_name)?;
     let create = request.create.map(from_wire);
-    let producer = asked.context.shared.broker.register_producer(topic, request.name, create).await?;
+    let producer = context.shared.broker.register_producer(topic, request.name, create).await?;
     let answer = RegisterProducerAnswer {
         producer_id: id(producer.id.0),
         epoch: producer.epoch.0,
@@ -36,9 +38,9 @@ pub(super) async fn register_producer(
     Ok(plain(answer))
 }
 
-pub(super) async fn producer_state(asked: Asked, request: ProducerState) -> Answered<ProducerStateAnswer> {
+pub(super) async fn producer_state(context: Arc<Context>, request: ProducerState) -> Answered<ProducerStateAnswer> {
     let producer = ProducerId(Uuid::from_bytes(request.producer_id));
-    let producer = asked.context.shared.broker.producer_state(producer).await?;
+    let producer = context.shared.broker.producer_state(producer).await?;
     let answer = ProducerStateAnswer {
         topic_id: producer.topic.0,
         name: producer.name,
@@ -71,7 +73,10 @@ fn answered(outcome: Result<Vec<Appended>, broker::Error>) -> Answered<AppendAns
 fn check(frame: &Frame) -> Result<Appending, ErrorBody> {
     let (request, batches) = decode_request::<Append>(frame)?;
     let (parts, commits) = (request.parts.len(), request.commits.len());
-    if parts == 0 || parts > MAX_APPEND_PARTS {
+    if parts == 0 {
+        return Err(ErrorBody::new(ErrorCode::LimitExceeded, "append has no parts, at least 1 is needed", vec![0, 1]));
+    }
+    if parts > MAX_APPEND_PARTS {
         return Err(over_limit("number of parts", parts as u64, MAX_APPEND_PARTS as u64));
     }
     if commits > MAX_APPEND_COMMITS {

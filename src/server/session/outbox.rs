@@ -13,6 +13,7 @@ use crate::{limits::MAX_OUTBOX_BYTES, protocol::OutFrame};
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) frame: OutFrame,
+    #[expect(dead_code, reason = "held until it is dropped")]
     pub(super) budget: Option<OwnedSemaphorePermit>,
 }
 

@@ -70,7 +70,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             if let Some(bytes) = self.decoder.frame_bytes(&self.buffer)? {
                 // A length alone takes nothing from the budget: the frame has to be coming.
                 if admitted.is_none() && self.buffer.len() >= bytes.min(SMALL_READ_BYTES) {
-                    admitted = Some(self.admit(admission, bytes).await?);
+                    admitted = Some(self.admit(admission, outbox, bytes).await?);
                 }
                 if let Some(admitted) = admitted.take_if(|_| self.buffer.len() >= bytes)
                     && let Some(frame) = self.decode()?
@@ -87,16 +87,30 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    async fn admit(&mut self, admission: &Admission, bytes: usize) -> Result<Admitted, End> {
-        tokio::select! {
-            biased;
-            admitted = admission.admit(bytes) => {
-                // It was us who did not listen.
-                self.liveness.heard(Instant::now());
-                Ok(admitted)
+    async fn admit(&mut self, admission: &Admission, outbox: &Outbox, bytes: usize) -> Result<Admitted, End> {
+        let mut admitted = std::pin::pin!(admission.admit(bytes));
+        loop {
+            tokio::select! {
+                biased;
+                admitted = &mut admitted => {
+                    // It was us who did not listen.
+                    self.liveness.heard(Instant::now());
+                    return Ok(admitted);
+                }
+                () = self.stopping.cancelled() => return Err(shutting_down()),
+                // The peer may be silent for as long as we are deaf, but must know that we are there.
+                () = &mut self.timer => {
+                    self.liveness.heard(Instant::now());
+                    self.ping(outbox);
+                    self.timer.as_mut().reset(self.liveness.next());
+                }
             }
-            () = self.stopping.cancelled() => Err(shutting_down()),
         }
+    }
+
+    fn ping(&mut self, outbox: &Outbox) {
+        outbox.push(encode_request(&Ping::default(), self.next_ping, Vec::new()), None);
+        self.next_ping = self.next_ping.wrapping_add(1).max(1);
     }
 
     /// The frame at the front of the buffer, if all of it is there.
@@ -142,10 +156,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     fn on_time(&mut self, outbox: &Outbox) -> Result<(), End> {
         match self.liveness.due(Instant::now()) {
             Due::Close(error) => return Err(End::GoAway(error)),
-            Due::Ping => {
-                outbox.push(encode_request(&Ping::default(), self.next_ping, Vec::new()), None);
-                self.next_ping = self.next_ping.wrapping_add(1).max(1);
-            }
+            Due::Ping => self.ping(outbox),
             Due::Nothing => {}
         }
         self.timer.as_mut().reset(self.liveness.next());

@@ -117,12 +117,17 @@ impl Subscription {
     async fn run(&mut self) -> Option<ErrorBody> {
         let mut range = self.topic.watch();
         loop {
-            self.credited.wait_for(|credit| *credit > 0).await.ok()?;
             let next = self.next;
             let is_removed = async { while self.credited.changed().await.is_ok() {} };
             tokio::select! {
                 changed = range.wait_for(|range| range.tail > next || range.is_deleted) => drop(changed.ok()?),
                 () = is_removed => return None,
+            }
+            // What needs no credit is told without any.
+            tokio::select! {
+                biased;
+                changed = range.wait_for(|range| range.head > next || range.is_deleted) => drop(changed.ok()?),
+                credit = self.credited.wait_for(|credit| *credit > 0) => drop(credit.ok()?),
             }
             self.context.outbox.room().await;
             let wanted = usize::try_from(*self.credited.borrow()).unwrap_or(0).clamp(1, MAX_DELIVERY_BYTES);

@@ -1,0 +1,78 @@
+//! The command line: one file per subcommand, over the public interface of the crate and nothing else.
+//!
+//! A command is a function from its arguments to an [`Answer`]. stdout is data, stderr is talk, and the exit status is
+//! 0, 1 for a negative answer, or 2 for a failure.
+
+mod answer;
+mod args;
+mod base64;
+mod byte_size;
+mod consume;
+mod credentials;
+mod dequeue;
+mod duration;
+mod info;
+mod lines;
+mod open_files;
+mod output;
+mod ping;
+mod produce;
+mod progress;
+mod record_line;
+mod serve;
+mod signals;
+mod size;
+mod start;
+mod table;
+mod timestamp;
+mod topic;
+mod topic_report;
+mod upload;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
+
+use self::{
+    answer::Answer,
+    args::{Args, Command},
+};
+
+/// Carries out the command that the process was started with.
+pub(crate) fn main() -> ExitCode {
+    let args = Args::parse();
+    answer::exit_code(&run(&args.command))
+}
+
+fn run(command: &Command) -> anyhow::Result<Answer> {
+    let runtime = runtime(command)?;
+    let answer = runtime.block_on(carry_out(command));
+    // What mattered is done; a name lookup that hangs in the background is not worth waiting for.
+    runtime.shutdown_background();
+    answer
+}
+
+/// A command runs on the main thread and may block there, on stdout above all. The connections live on other threads
+/// and stay alive meanwhile.
+fn runtime(command: &Command) -> anyhow::Result<Runtime> {
+    let threads = match command {
+        Command::Serve(_) => std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
+        _ => 1,
+    };
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build().context("cannot start threads")
+}
+
+async fn carry_out(command: &Command) -> anyhow::Result<Answer> {
+    match command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Topic(args) => topic::run(args).await,
+        Command::Produce(args) => produce::run(args).await,
+        Command::Consume(args) => consume::run(args).await,
+        Command::Size(args) => size::run(args).await,
+        Command::Dequeue(args) => dequeue::run(args).await,
+        Command::Ping(args) => ping::run(args).await,
+        Command::Info(args) => info::run(args).await,
+    }
+}

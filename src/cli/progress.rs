@@ -1,0 +1,48 @@
+//! Progress of long work, on a terminal and nowhere else.
+
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How often the time and the rate are drawn again while nothing arrives.
+const TICK: Duration = Duration::from_millis(200);
+
+/// A bar when the amount of work is known, else a count; nothing unless stderr is a terminal.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Progress over so many bytes, or over an unknown number. `typed`: a person types the input, and wants their line
+    /// for themselves.
+    pub(crate) fn over(total_bytes: Option<u64>, typed: bool) -> Self {
+        if typed || !io::stderr().is_terminal() {
+            return Self { bar: ProgressBar::hidden() };
+        }
+        let (bar, style) = match total_bytes {
+            Some(bytes) => {
+                (ProgressBar::new(bytes), "{wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} {msg}")
+            }
+            None => (ProgressBar::no_length(), "{spinner} {bytes} {binary_bytes_per_sec} {elapsed} {msg}"),
+        };
+        bar.set_style(ProgressStyle::with_template(style).expect("the templates above are well formed"));
+        bar.enable_steady_tick(TICK);
+        Self { bar }
+    }
+
+    /// So many more bytes are done, and this many lines in all.
+    pub(crate) fn done(&self, bytes: u64, lines: u64) {
+        self.bar.inc(bytes);
+        if !self.bar.is_hidden() {
+            self.bar.set_message(format!("{lines} lines durable"));
+        }
+    }
+
+    /// Leaves the terminal to what is said next.
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,175 @@
+//! Batches of a topic from one offset on, whatever happens to connections.
+//!
+//! ```text
+//!   Idle ──▶ Opening ──▶ Live ──connection lost──▶ Idle
+//!              └── refused ──┴── broken ──▶ Ended
+//! ```
+//!
+//! Nothing happens in the background: the feed moves when it is polled.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use super::{
+    delivery::Delivery,
+    place::Place,
+    subscription::{self, Delivered, Opened, Subscription},
+};
+use crate::{
+    client::{Client, Error, connection::RouteEnd, continuity::Continuity},
+    protocol::{ErrorCode, Id, Start},
+    record::Offset,
+};
+
+/// See the module.
+pub(super) struct Feed {
+    client: Client,
+    topic: String,
+    credit_bytes: u64,
+    source: Source,
+    /// Follows what the server sends; its end is where the next subscription starts.
+    continuity: Continuity,
+    /// Subscribe at the head, wherever it is by now.
+    at_head: bool,
+    /// Reading has not begun, so it makes no gap when it begins later than expected.
+    is_fresh: bool,
+    server_id: Id,
+    pub(super) head: Offset,
+    pub(super) tail: Offset,
+    /// Delivered, not looked at.
+    batches: VecDeque<Bytes>,
+}
+
+enum Source {
+    Idle,
+    /// The mutex is never locked: it makes the future `Sync`, so that a consumer can be shared.
+    Opening(Mutex<BoxFuture<'static, Result<Opened, Error>>>),
+    Live(Box<Subscription>),
+    Ended,
+}
+
+impl Feed {
+    pub(super) fn new(client: Client, topic: String, credit_bytes: u64, place: Place) -> Self {
+        Self {
+            client,
+            topic,
+            credit_bytes,
+            source: Source::Idle,
+            continuity: Continuity::new(place.offset),
+            at_head: place.is_head,
+            is_fresh: place.is_head,
+            server_id: place.server_id,
+            head: place.head,
+            tail: place.tail,
+            batches: VecDeque::new(),
+        }
+    }
+
+    /// The next batch, or a gap. After any other error there is nothing more.
+    pub(super) fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Delivery, Error>>> {
+        let polled = self.poll_item(context);
+        if let Poll::Ready(Some(Err(error))) = &polled
+            && !matches!(error, Error::Gap { .. })
+        {
+            self.end();
+        }
+        polled
+    }
+
+    /// Ends the feed.
+    pub(super) fn end(&mut self) {
+        self.source = Source::Ended;
+        self.batches.clear();
+    }
+
+    fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Delivery, Error>>> {
+        loop {
+            if let Some(bytes) = self.batches.pop_front() {
+                return Poll::Ready(Some(self.take(bytes)));
+            }
+            match &mut self.source {
+                Source::Idle => self.source = Source::Opening(Mutex::new(Box::pin(self.subscribe()))),
+                Source::Opening(opening) => {
+                    let opening = opening.get_mut().unwrap_or_else(PoisonError::into_inner);
+                    let opened = ready!(opening.as_mut().poll(context));
+                    if let Err(error) = self.opened(opened) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
+                Source::Live(subscription) => match ready!(subscription.poll_next(context)) {
+                    Ok(delivered) => {
+                        if let Err(error) = self.delivered(delivered) {
+                            return Poll::Ready(Some(Err(error)));
+                        }
+                    }
+                    Err(RouteEnd::Lost(why)) => {
+                        tracing::debug!(topic = self.topic, next = %self.continuity.next(), %why, "subscription lost");
+                        self.source = Source::Idle;
+                    }
+                    Err(RouteEnd::Failed(error)) => return Poll::Ready(Some(Err(error))),
+                },
+                Source::Ended => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn subscribe(&self) -> impl Future<Output = Result<Opened, Error>> + use<> {
+        let start = if self.at_head { Start::Head } else { Start::Offset(self.continuity.next().0) };
+        subscription::open(self.client.clone(), self.topic.clone(), start, self.credit_bytes)
+    }
+
+    /// `Err`: also when there is a gap, behind which it goes on.
+    fn opened(&mut self, opened: Result<Opened, Error>) -> Result<(), Error> {
+        let opened = match opened {
+            Ok(opened) => opened,
+            // Retention went past the place: from the head on then, and what is missing becomes a gap below.
+            Err(error) if error.code() == Some(ErrorCode::OffsetBeforeHead) && !self.at_head => {
+                self.at_head = true;
+                self.source = Source::Idle;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        if opened.server_id != self.server_id {
+            let (opened, found) = (uuid::Uuid::from_bytes(self.server_id), uuid::Uuid::from_bytes(opened.server_id));
+            return Err(Error::ServerChanged { opened, found });
+        }
+        let answer = opened.answer;
+        (self.head, self.tail) = (Offset(answer.head), Offset(answer.tail));
+        self.source = Source::Live(Box::new(opened.subscription));
+        self.at_head = false;
+        let (wanted, offset) = (self.continuity.next(), Offset(answer.offset));
+        self.continuity = Continuity::new(offset);
+        match () {
+            () if std::mem::take(&mut self.is_fresh) || offset == wanted => Ok(()),
+            () if offset > wanted => Err(Error::Gap { from: wanted, to: offset }),
+            () => Err(Error::violation(format!("a subscription at {wanted} begins at {offset}"))),
+        }
+    }
+
+    /// `Err`: also when there is a gap, behind which it goes on.
+    fn delivered(&mut self, delivered: Delivered) -> Result<(), Error> {
+        let control = delivered.control;
+        (self.head, self.tail) = (Offset(control.head), Offset(control.tail));
+        self.batches.extend(delivered.batches);
+        match &control.gap {
+            None => Ok(()),
+            Some(gap) => Err(self.continuity.skip(gap)?),
+        }
+    }
+
+    fn take(&mut self, bytes: Bytes) -> Result<Delivery, Error> {
+        let (first, size) = (self.continuity.next(), bytes.len());
+        let batch = self.continuity.accept(bytes)?;
+        if let Source::Live(subscription) = &mut self.source {
+            subscription.consumed(size);
+        }
+        Ok(Delivery { batch, first, head: self.head, tail: self.tail })
+    }
+}

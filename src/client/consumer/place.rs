@@ -1,0 +1,67 @@
+//! From where to start to an offset.
+
+use std::time::Duration;
+
+use crate::{
+    client::{Client, Error, call::Repeat},
+    protocol::{Backlog, DescribeTopic, Id, RegisterConsumer, RegisterConsumerAnswer, Start},
+    record::{Offset, Timestamp},
+};
+
+/// A place in a topic.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The next record to read.
+    pub(super) offset: Offset,
+    /// Whether "the head" was asked for, and not an offset: it may have moved when reading begins.
+    pub(super) is_head: bool,
+    pub(super) head: Offset,
+    pub(super) tail: Offset,
+    /// Identity of the data.
+    pub(super) server_id: Id,
+}
+
+impl Place {
+    /// Finds it.
+    pub(super) async fn find(client: &Client, topic: &str, start: Start) -> Result<Self, Error> {
+        if let Start::Cursor(id) = start {
+            return Self::of_cursor(client, id).await;
+        }
+        let request = DescribeTopic { topic: topic.to_owned() };
+        let answered = client.call_waiting(&request, Repeat::Harmless, Duration::ZERO).await?;
+        let (head, tail) = (Offset(answered.answer.topic.head), Offset(answered.answer.topic.tail));
+        let offset = match start {
+            Start::Head | Start::Cursor(_) => head,
+            Start::Tail => tail,
+            Start::Offset(offset) => Offset(offset),
+            Start::Timestamp(at) => client.offset_for_timestamp(topic, Timestamp(at)).await?,
+        };
+        let is_head = start == Start::Head;
+        Ok(Self { offset, is_head, head, tail, server_id: answered.granted.server_id })
+    }
+
+    /// The cursor of a consumer.
+    pub(super) async fn of_cursor(client: &Client, consumer_id: Id) -> Result<Self, Error> {
+        let answered = client.call_waiting(&Backlog { consumer_id }, Repeat::Harmless, Duration::ZERO).await?;
+        let answer = answered.answer;
+        Ok(Self {
+            offset: Offset(answer.cursor),
+            is_head: false,
+            head: Offset(answer.head),
+            tail: Offset(answer.tail),
+            server_id: answered.granted.server_id,
+        })
+    }
+}
+
+/// Registers a consumer. Without a name every registration makes another one, so it is not repeated unasked.
+pub(super) async fn register(
+    client: &Client,
+    topic: &str,
+    name: Option<&str>,
+    start: Start,
+) -> Result<RegisterConsumerAnswer, Error> {
+    let repeat = if name.is_some() { Repeat::Harmless } else { Repeat::Never };
+    let request = RegisterConsumer { topic: topic.to_owned(), name: name.map(str::to_owned), start };
+    client.call(&request, repeat).await
+}
