@@ -343,6 +343,8 @@ mod tests {
             ("batch", "claims-to-be-lz4", with(25, 1)),
             ("batch", "claims-to-be-zstd", with(25, 2)),
             ("batch", "header-cut-short", plain[..60].to_vec()),
+            // A fuzzer found it: the stamp is not under the checksum, and adding to this offset overflowed.
+            ("batch", "last-offset-of-all", [&[0xff; 8][..], &plain[8..]].concat()),
         ]
     }
 }

@@ -6,6 +6,8 @@ mod answers;
 mod consuming;
 #[path = "cli/producing.rs"]
 mod producing;
+#[path = "cli/readme.rs"]
+mod readme;
 #[path = "cli/serving.rs"]
 mod serving;
 #[path = "cli/support.rs"]

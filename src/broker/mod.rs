@@ -20,6 +20,8 @@ mod queue;
 mod reads;
 mod retention;
 mod state;
+#[cfg(test)]
+mod tests;
 mod view;
 mod writer;
 

@@ -1,15 +1,22 @@
 //! Reading: from the cache at once, from disk on a blocking thread, waiting for what is not there yet.
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::Bytes;
 
 use super::{
-    Broker, Error, TopicRange, TopicView,
+    Broker, Error, Health, TopicRange, TopicView,
     operation::{Operation, Taken, Taking},
 };
 use crate::{
     limits::{MAX_DELIVERY_BATCHES, MAX_DELIVERY_BYTES},
-    record::{BatchHeader, ConsumerId, Offset, Stamp, Timestamp},
+    record::{BatchHeader, ConsumerId, Offset, Stamp, Timestamp, TopicId},
+    storage::{LogReader, StorageError},
 };
+
+/// While the store is opened again after a failure, which is rare, readers look whether it is done.
+const REOPEN_POLL: Duration = Duration::from_millis(20);
+const REOPEN_POLLS: u32 = 500;
 
 /// Stored batches and where the topic stood.
 #[derive(Clone, Debug, Default)]
@@ -45,32 +52,59 @@ impl Broker {
     /// # Cancel safety
     /// Nothing is changed by a read.
     pub async fn read(&self, topic: &TopicView, from: Offset, max_bytes: usize) -> Result<Fetched, Error> {
-        let range = in_range(topic, from)?;
-        if from == range.tail {
-            return Ok(Fetched { range, batches: Vec::new() });
+        loop {
+            let range = in_range(topic, from)?;
+            if from == range.tail {
+                return Ok(Fetched { range, batches: Vec::new() });
+            }
+            let reader = self.view.reader().ok_or(Error::StorageFailed)?;
+            let batches = self.read_with(&reader, topic.id, from, max_bytes).await?;
+            if let Some(batches) = batches.map(|batches| durable(batches, range.tail)).filter(|batches| !batches.is_empty()) {
+                return Ok(Fetched { range, batches });
+            }
+            // Deleted or trimmed since, which the next turn tells; or the store is being opened again.
+            in_range(topic, from)?;
+            self.another_reader(&reader, &format!("topic {} has no batch at offset {from}", topic.name)).await?;
         }
-        let reader = self.view.reader().ok_or(Error::StorageFailed)?;
-        if let Some(batches) = reader.read_cached(topic.id, from, max_bytes) {
-            return Ok(Fetched { range, batches: durable(batches, range.tail) });
+    }
+
+    /// Reads from the cache, or from disk on a blocking thread. `None`: the store was closed meanwhile.
+    async fn read_with(
+        &self,
+        reader: &Arc<dyn LogReader>,
+        topic: TopicId,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Option<Vec<Bytes>>, Error> {
+        if let Some(batches) = reader.read_cached(topic, from, max_bytes) {
+            return Ok(Some(batches));
         }
         let permit = self.disk_reads.acquire().await.map_err(|_| Error::ShuttingDown)?;
-        let id = topic.id;
-        let read = tokio::task::spawn_blocking(move || reader.read(id, from, max_bytes)).await;
+        let reader = reader.clone();
+        let read = tokio::task::spawn_blocking(move || reader.read(topic, from, max_bytes)).await;
         drop(permit);
-        let batches = match read {
-            Ok(Ok(batches)) => durable(batches, range.tail),
+        match read {
+            Ok(Ok(batches)) => Ok(Some(batches)),
+            Ok(Err(StorageError::Closed)) => Ok(None),
             Ok(Err(error)) => {
-                tracing::error!(topic = %topic.name, offset = from.0, error = %error, cause = ?error, "a read failed");
-                return Err(Error::Corrupted(error.to_string()));
+                tracing::error!(%topic, offset = from.0, error = %error, cause = ?error, "a read failed");
+                Err(Error::Corrupted(error.to_string()))
             }
-            Err(_) => return Err(Error::ShuttingDown),
-        };
-        if batches.is_empty() {
-            // Deleted or trimmed since, or the store was opened again: say which.
-            in_range(topic, from)?;
-            return Err(Error::Corrupted(format!("topic {} has no batch at offset {from}", topic.name)));
+            Err(_) => Err(Error::ShuttingDown),
         }
-        Ok(Fetched { range, batches })
+    }
+
+    /// Waits until the writer has opened the store again after a failure; refuses when it has not failed, or for good.
+    async fn another_reader(&self, old: &Arc<dyn LogReader>, otherwise: &str) -> Result<(), Error> {
+        for _ in 0..REOPEN_POLLS {
+            match self.view.reader() {
+                Some(new) if !Arc::ptr_eq(old, &new) => return Ok(()),
+                _ if self.status().health == Health::Failed => return Err(Error::StorageFailed),
+                _ if !self.view.is_reopening() => return Err(Error::Corrupted(otherwise.to_owned())),
+                _ => tokio::time::sleep(REOPEN_POLL).await,
+            }
+        }
+        Err(Error::StorageFailed)
     }
 
     /// Takes up to `max_records` at a consumer's cursor, if there are any, in batches of together at most

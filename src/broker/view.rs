@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
-    sync::{Arc, Mutex, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, Mutex, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 use tokio::sync::watch;
@@ -107,6 +110,7 @@ pub(super) struct View {
     topics: RwLock<Topics>,
     reader: RwLock<Option<Arc<dyn LogReader>>>,
     status: Mutex<Status>,
+    is_reopening: AtomicBool,
 }
 
 impl View {
@@ -141,6 +145,15 @@ impl View {
 
     pub(super) fn set_reader(&self, reader: Arc<dyn LogReader>) {
         *self.reader.write().expect("no panic while it is locked") = Some(reader);
+    }
+
+    /// Whether the engine behind the reader is closed, and another one may come.
+    pub(super) fn is_reopening(&self) -> bool {
+        self.is_reopening.load(SeqCst)
+    }
+
+    pub(super) fn set_reopening(&self, is_reopening: bool) {
+        self.is_reopening.store(is_reopening, SeqCst);
     }
 
     pub(super) fn status(&self) -> Status {

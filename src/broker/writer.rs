@@ -167,7 +167,13 @@ impl Writer {
 
     /// After a failure nothing in memory can be believed: close, open again, fold again.
     fn reopen(&mut self) {
+        self.view.set_reopening(true);
         self.engine = None;
+        self.open_again();
+        self.view.set_reopening(false);
+    }
+
+    fn open_again(&mut self) {
         for attempt in 1..=REOPEN_ATTEMPTS {
             match recover(&self.open) {
                 Ok((state, engine)) => {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use connectify::{
     Client, ClientError, Consumer,
     client::{ConsumerRecord, Start},
@@ -99,12 +99,12 @@ struct Reading {
 }
 
 impl Reading {
-    async fn open(args: &Args, client: &Client) -> Result<Self, ClientError> {
+    async fn open(args: &Args, client: &Client) -> anyhow::Result<Self> {
         let topic = args.topic.as_str();
-        let stop_at = match args.follow {
-            true => None,
-            false => Some(Offset(client.describe_topic(topic).await?.topic.tail)),
-        };
+        let tail = Offset(client.describe_topic(topic).await?.topic.tail);
+        if let (Start::Offset(from), None) = (args.from, &args.consumer) {
+            ensure!(from <= tail.0, "offset {from} is beyond the tail, {tail}");
+        }
         let mut builder = client.consumer(topic).start(args.from);
         if let Some(name) = &args.consumer {
             builder = builder.name(name);
@@ -116,7 +116,7 @@ impl Reading {
             out: Output::stdout(),
             form: Form::new(args.json),
             next,
-            stop_at,
+            stop_at: (!args.follow).then_some(tail),
             records_left: args.count.map(NonZeroU64::get),
             cursor: args.consumer.is_some().then_some(next),
             handed_over: Instant::now(),

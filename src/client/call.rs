@@ -96,11 +96,7 @@ impl Call {
     }
 
     /// One try: the answer, or how it was lost. `Err`: the time is over.
-    async fn attempt<R: Request>(
-        &self,
-        connection: &Connection,
-        request: &R,
-    ) -> Result<Result<Frame, Lost>, Error> {
+    async fn attempt<R: Request>(&self, connection: &Connection, request: &R) -> Result<Result<Frame, Lost>, Error> {
         let mut pending = match timeout_at(self.deadline, connection.submit(request, Vec::new())).await {
             Ok(Ok(pending)) => pending,
             Ok(Err(cause)) => return Ok(Err(Lost { was_sent: false, cause })),

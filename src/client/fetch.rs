@@ -20,7 +20,8 @@ pub struct FetchOptions {
 
 impl Default for FetchOptions {
     fn default() -> Self {
-        Self { max_bytes: MAX_DELIVERY_BYTES as u32, max_wait: Duration::ZERO }
+        let max_bytes = u32::try_from(MAX_DELIVERY_BYTES).expect("256 KiB fit in 32 bits");
+        Self { max_bytes, max_wait: Duration::ZERO }
     }
 }
 

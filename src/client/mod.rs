@@ -152,7 +152,7 @@ impl Client {
         let mut state = self.state();
         self.inner.closing.send_replace(true);
         // An error means that the supervisor is gone with its runtime.
-        let _ = state.wait_for(|&state| state == ConnectionState::Closed).await;
+        state.wait_for(|&state| state == ConnectionState::Closed).await.ok();
     }
 }
 

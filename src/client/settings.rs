@@ -37,7 +37,7 @@ impl Settings {
             address,
             name: concat!("connectify-rust/", env!("CARGO_PKG_VERSION")).to_owned(),
             credentials: Vec::new(),
-            max_frame_bytes: MAX_FRAME_BYTES as u32,
+            max_frame_bytes: u32::try_from(MAX_FRAME_BYTES).expect("8 MiB fit in 32 bits"),
             connect_timeout: HANDSHAKE_TIMEOUT,
             request_timeout: Duration::from_secs(30),
             min_delay: Duration::from_millis(50),

@@ -136,7 +136,7 @@ impl Supervisor {
     async fn leave(&mut self, connection: &Connection) {
         if *self.closing.borrow() {
             connection.drain();
-            let _ = timeout(self.settings.request_timeout, connection.closed()).await;
+            timeout(self.settings.request_timeout, connection.closed()).await.ok();
         }
         connection.close();
     }

@@ -32,17 +32,22 @@ pub(super) fn hello() -> Hello {
     super::settings::Settings::new("scripted".into()).hello()
 }
 
+/// A number as the protocol has it.
+pub(super) fn narrow(number: usize) -> u32 {
+    u32::try_from(number).expect("tests use small numbers")
+}
+
 pub(super) fn granted_answer() -> HelloAnswer {
     HelloAnswer {
         server_id: SERVER_ID,
         server_version: "scripted".to_owned(),
         version: 1,
         features: 0,
-        max_frame_bytes: limits::MAX_FRAME_BYTES as u32,
-        max_batch_bytes: limits::MAX_BATCH_BYTES as u32,
-        max_record_bytes: limits::MAX_RECORD_BYTES as u32,
-        max_in_flight_requests: limits::MAX_IN_FLIGHT_REQUESTS as u32,
-        max_in_flight_bytes: limits::MAX_IN_FLIGHT_BYTES as u32,
+        max_frame_bytes: narrow(limits::MAX_FRAME_BYTES),
+        max_batch_bytes: narrow(limits::MAX_BATCH_BYTES),
+        max_record_bytes: narrow(limits::MAX_RECORD_BYTES),
+        max_in_flight_requests: narrow(limits::MAX_IN_FLIGHT_REQUESTS),
+        max_in_flight_bytes: narrow(limits::MAX_IN_FLIGHT_BYTES),
         keepalive_ms: 20_000,
     }
 }
@@ -195,7 +200,7 @@ impl Peer {
 
     pub(super) async fn send_bytes(&mut self, bytes: &[u8]) {
         // A client that is gone does not hear; tests see that elsewhere.
-        let _ = timeout(DEADLINE, self.stream.write_all(bytes)).await.expect("room in time");
+        timeout(DEADLINE, self.stream.write_all(bytes)).await.expect("room in time").ok();
     }
 
     /// Everything that the client can do by itself is done, and it sent nothing.

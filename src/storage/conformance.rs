@@ -200,3 +200,29 @@ pub(super) fn trimming_takes_only_what_is_dead(open: Open<'_>) {
     driver.commit(&[2], "goes on");
     driver.check_topic(2, tail - 1, 1);
 }
+
+/// What lives between the dead is kept when room is given back, in order and to the last batch.
+pub(super) fn what_is_rewritten_reads_the_same(open: Open<'_>) {
+    let mut driver = Driver::open(open);
+    let large = "payload ".repeat(200);
+    while driver.rolls < 5 {
+        driver.commit(&[2], &large);
+        driver.commit(&[1, 3], "small");
+    }
+    let before = driver.engine.stored_bytes();
+    let tail = driver.model.tails[&TopicId(2)];
+    let heads = [(TopicId(1), Offset(0)), (TopicId(2), tail), (TopicId(3), Offset(7))];
+    driver.engine.trim(LiveHeads::from(heads));
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while driver.engine.stored_bytes() * 3 > before * 2 {
+        assert!(std::time::Instant::now() < deadline, "{before} bytes are {} now", driver.engine.stored_bytes());
+        driver.check_topic(1, 0, 300);
+        driver.check_topic(3, 7, 1);
+    }
+    for crash in [true, false] {
+        driver.check_topic(1, 0, 1 << 20);
+        driver.check_topic(3, 7, 500);
+        driver = driver.reopen(open, crash);
+        driver.commit(&[1, 3], "after opening again");
+    }
+}

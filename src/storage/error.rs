@@ -31,6 +31,9 @@ pub enum StorageError {
         #[source]
         source: io::Error,
     },
+    /// The engine was closed.
+    #[error("the store is closed")]
+    Closed,
     /// The background work failed earlier.
     #[error("background work on the data files failed: {0}")]
     Background(String),

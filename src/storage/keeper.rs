@@ -29,7 +29,7 @@ enum Job {
     Trim(LiveHeads),
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     /// The next segment, ready to be appended to.
     prepared: Mutex<Option<Arc<LiveSegment>>>,

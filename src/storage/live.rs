@@ -17,12 +17,19 @@ use crate::{
 };
 
 /// A segment whose file may still be written, with its index in memory.
-#[derive(Debug)]
 pub(super) struct LiveSegment {
     id: FileId,
-    /// `None` once the segment is sealed: look it up again.
-    database: RwLock<Option<Database>>,
+    file: RwLock<LiveFile>,
     index: RwLock<MemoryIndex>,
+}
+
+/// The file of a live segment.
+pub(super) enum LiveFile {
+    Open(Database),
+    /// Look the segment up again.
+    Sealed,
+    /// The engine is gone, and may be open again elsewhere.
+    Closed,
 }
 
 /// redb takes a backend by value; a volume gives it boxed.
@@ -76,20 +83,32 @@ impl LiveSegment {
 
     /// A segment that was found, with the index that a scan of it gave.
     pub(super) fn recovered(id: FileId, database: Database, index: MemoryIndex) -> Self {
-        Self { id, database: RwLock::new(Some(database)), index: RwLock::new(index) }
+        Self { id, file: RwLock::new(LiveFile::Open(database)), index: RwLock::new(index) }
     }
 
     pub(super) fn id(&self) -> FileId {
         self.id
     }
 
-    fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
-        self.database.read().expect("no panic while the database is locked")
+    pub(super) fn file(&self) -> RwLockReadGuard<'_, LiveFile> {
+        self.file.read().expect("no panic while the file is locked")
     }
 
     /// For sealing: waits for readers, and keeps others out until the guard is dropped.
-    pub(super) fn database_mut(&self) -> RwLockWriteGuard<'_, Option<Database>> {
-        self.database.write().expect("no panic while the database is locked")
+    pub(super) fn file_mut(&self) -> RwLockWriteGuard<'_, LiveFile> {
+        self.file.write().expect("no panic while the file is locked")
+    }
+
+    /// Lets go of the file, so that another engine may open it. Its index stays, for what is in the cache.
+    pub(super) fn close(&self) -> Result<(), StorageError> {
+        let mut file = self.file_mut();
+        match std::mem::replace(&mut *file, LiveFile::Closed) {
+            LiveFile::Open(database) => Ok(database.close()?),
+            other => {
+                *file = other;
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn index(&self) -> RwLockReadGuard<'_, MemoryIndex> {
@@ -98,8 +117,10 @@ impl LiveSegment {
 
     /// Makes a block durable at `position`, the journal's end. Readers do not see it yet.
     pub(super) fn write(&self, position: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        let database = self.database();
-        let database = database.as_ref().expect("only the writer's active segment is written, and it is not sealed");
+        let file = self.file();
+        let LiveFile::Open(database) = &*file else {
+            unreachable!("only the active segment is written, and it is neither sealed nor closed");
+        };
         // One phase: redb flips to the new root with the same sync that makes it durable.
         let txn = database.begin_write()?;
         journal::write(&txn, position, bytes)?;
@@ -120,9 +141,11 @@ impl LiveSegment {
 
     /// The bytes of a run; `None` when the segment was sealed meanwhile.
     pub(super) fn read(&self, run: Run) -> Result<Option<Vec<u8>>, StorageError> {
-        let database = self.database();
-        let Some(database) = database.as_ref() else {
-            return Ok(None);
+        let file = self.file();
+        let database = match &*file {
+            LiveFile::Open(database) => database,
+            LiveFile::Sealed => return Ok(None),
+            LiveFile::Closed => return Err(StorageError::Closed),
         };
         journal::read(&database.begin_read()?, run.position, run.bytes as usize).map(Some)
     }

@@ -22,6 +22,8 @@ mod cache;
 mod conformance;
 mod engine;
 mod error;
+#[cfg(test)]
+mod faulty_volume;
 mod files;
 mod index;
 mod journal;
@@ -41,6 +43,8 @@ mod volume;
 pub use block::{Block, Entry};
 pub use engine::{Engine, LiveHeads, LogReader, Recovery, Snapshot};
 pub use error::StorageError;
+#[cfg(test)]
+pub(crate) use faulty_volume::FaultyVolume;
 pub use memory_volume::MemoryVolume;
 pub use redb_engine::{EngineOptions, RedbEngine};
 pub use volume::{DirVolume, Volume};

@@ -7,7 +7,7 @@ use redb::{Database, WriteTransaction};
 use super::{
     Snapshot, StorageError, Volume,
     index::{self, Run, Span},
-    live::LiveSegment,
+    live::{LiveFile, LiveSegment},
     sealed::SealedSegment,
     segments::{Segment, Segments},
     tables::{self, INDEX},
@@ -41,13 +41,18 @@ pub(super) fn seal(
     snapshot: Snapshot,
 ) -> Result<(), StorageError> {
     let spans = live.index().spans();
-    let mut database = live.database_mut();
-    let open = database.take().expect("a segment is sealed once");
-    let written = write(&open, live, &spans, &snapshot());
+    let snapshot = snapshot();
+    match &*live.file() {
+        LiveFile::Open(database) => write(database, live, &spans, &snapshot)?,
+        // The engine was closed meanwhile; the next one seals it.
+        _ => return Ok(()),
+    }
     // Readers wait for the guard; then they find the sealed segment in its place.
-    open.close()?;
-    written?;
-    segments.put(Segment::Sealed(Arc::new(SealedSegment::new(volume.clone(), live.id(), spans))));
+    let mut file = live.file_mut();
+    if let LiveFile::Open(database) = std::mem::replace(&mut *file, LiveFile::Sealed) {
+        database.close()?;
+        segments.put(Segment::Sealed(Arc::new(SealedSegment::new(volume.clone(), live.id(), spans))));
+    }
     Ok(())
 }
 

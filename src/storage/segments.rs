@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use super::{live::LiveSegment, sealed::SealedSegment};
+use super::{StorageError, live::LiveSegment, sealed::SealedSegment};
 use crate::{
     limits::MAX_OPEN_SEGMENTS,
     record::{Offset, TopicId},
@@ -72,6 +72,17 @@ impl Segments {
             Segment::Live(_) => None,
         });
         sealed.collect()
+    }
+
+    /// Lets go of the files of live segments.
+    pub(super) fn close_live(&self) -> Result<(), StorageError> {
+        let segments = self.read();
+        let live = segments.values().filter_map(|segment| match segment {
+            Segment::Live(live) => Some(live),
+            Segment::Sealed(_) => None,
+        });
+        // All are closed, whatever becomes of the first one.
+        live.map(|live| live.close()).fold(Ok(()), Result::and)
     }
 
     /// Counts a read of a sealed segment, and lets go of the file that was read longest ago when too many are open.

@@ -108,6 +108,24 @@ fn lines_are_durable_while_the_input_is_still_open_and_ctrl_c_reports_them() {
 }
 
 #[test]
+fn a_server_that_is_killed_on_the_way_costs_no_line_and_doubles_none() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = Server::on(directory.path());
+    let mut producing = server.start_command("produce logs --create");
+    let mut stdin = producing.stdin();
+    let lines = |from: usize, to: usize| (from..to).map(|line| format!("line {line}\n")).collect::<String>();
+    stdin.write_all(lines(0, 50_000).as_bytes()).expect("it reads");
+    eventually("some lines are stored", || server.run("consume logs --count 1").stdout == b"line 0\n");
+    let server = server.killed_and_started_again();
+    stdin.write_all(lines(50_000, 100_000).as_bytes()).expect("it reads");
+    drop(stdin);
+    let ended = producing.end();
+    assert!(ended.stderr.contains("is lost, trying again"), "{}", ended.stderr);
+    ended.ok();
+    assert!(server.run("consume logs").ok() == lines(0, 100_000).as_bytes(), "other lines came out");
+}
+
+#[test]
 fn every_record_gets_the_key() {
     let server = Server::ephemeral();
     server.run_with("produce logs --create --key host-7", b"a\nb\n").ok();

@@ -1,7 +1,7 @@
 //! Starting the binary, talking to it, and never waiting for it longer than [`PATIENCE`].
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
@@ -178,6 +178,7 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 /// A server on a port of its own.
 pub(crate) struct Server {
     running: Running,
+    args: Vec<OsString>,
     pub(crate) address: String,
     /// The line with which it said that it serves.
     pub(crate) greeting: String,
@@ -193,13 +194,24 @@ impl Server {
     }
 
     pub(crate) fn start(args: &[impl AsRef<OsStr>]) -> Self {
-        let mut command = connectify(&["serve", "--listen", "127.0.0.1:0"]);
-        command.args(args);
+        Self::listening("127.0.0.1:0", args.iter().map(|arg| arg.as_ref().to_owned()).collect())
+    }
+
+    fn listening(address: &str, args: Vec<OsString>) -> Self {
+        let mut command = connectify(&["serve", "--listen", address]);
+        command.args(&args);
         let running = Running::start(command);
         let greeting = running.line();
         let address = greeting.strip_prefix("listening on ").and_then(|rest| rest.split(',').next());
         let address = address.unwrap_or_else(|| panic!("{greeting:?} names no address")).to_owned();
-        Self { running, address, greeting }
+        Self { running, args, address, greeting }
+    }
+
+    /// Kills it, and starts another one with the same data and address.
+    pub(crate) fn killed_and_started_again(self) -> Self {
+        let Self { running, args, address, .. } = self;
+        drop(running);
+        Self::listening(&address, args)
     }
 
     /// A command for this server, not started yet.

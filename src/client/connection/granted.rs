@@ -69,16 +69,16 @@ const _: () = assert!(FRAME_HEADER_BYTES + APPEND_CONTROL_BYTES + BATCH_HEADER_B
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::testing::{granted_answer, hello};
+    use crate::client::testing::{granted_answer, hello, narrow};
 
     #[test]
     fn limits_beyond_what_was_asked_or_without_room_are_refused() {
         Granted::check(&hello(), &granted_answer()).expect("reasonable limits");
         let refused: [fn(&mut HelloAnswer); 8] = [
             |answer| answer.version = 2,
-            |answer| answer.max_frame_bytes = MIN_FRAME_BYTES as u32 - 1,
+            |answer| answer.max_frame_bytes = narrow(MIN_FRAME_BYTES) - 1,
             |answer| answer.max_frame_bytes += 1,
-            |answer| answer.max_batch_bytes = BATCH_HEADER_BYTES as u32,
+            |answer| answer.max_batch_bytes = narrow(BATCH_HEADER_BYTES),
             |answer| answer.max_record_bytes = 0,
             |answer| answer.max_in_flight_requests = 0,
             |answer| answer.max_in_flight_bytes = 0,

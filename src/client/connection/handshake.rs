@@ -17,10 +17,7 @@ use crate::{
 const HELLO_ID: u32 = 1;
 
 /// Says Hello and gives what the server granted, with the bytes that arrived after its answer.
-pub(super) async fn greet(
-    transport: &mut BoxTransport,
-    hello: &Hello,
-) -> Result<(Granted, BytesMut), Disconnect> {
+pub(super) async fn greet(transport: &mut BoxTransport, hello: &Hello) -> Result<(Granted, BytesMut), Disconnect> {
     let mut first = BytesMut::from(&preface()[..]);
     first.put_slice(&encode_request(hello, HELLO_ID, Vec::new()).to_bytes());
     transport.write_all(&first).await?;

@@ -144,7 +144,7 @@ impl Waiter {
     pub(super) fn lose(self, cause: &Disconnect) {
         if let Asker::Caller(caller) = self.asker {
             // A caller that is gone needs no telling.
-            let _ = caller.send(Err(Lost { was_sent: self.was_sent, cause: cause.clone() }));
+            caller.send(Err(Lost { was_sent: self.was_sent, cause: cause.clone() })).ok();
         }
     }
 }

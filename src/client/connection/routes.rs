@@ -68,7 +68,7 @@ impl Route {
     /// Nothing more will come.
     pub(super) fn end(&self, why: RouteEnd) {
         // When the consumer is gone there is nobody to tell.
-        let _ = self.frames.send(Err(why));
+        self.frames.send(Err(why)).ok();
     }
 }
 

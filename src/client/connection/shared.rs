@@ -23,7 +23,9 @@ use super::{
 };
 use crate::{
     client::error::Disconnect,
-    protocol::{Frame, Opcode, OutFrame, Ping, Request, Subscribe, SubscribeAnswer, Unsubscribe, decode_answer, encode_request},
+    protocol::{
+        Frame, Opcode, OutFrame, Ping, Request, Subscribe, SubscribeAnswer, Unsubscribe, decode_answer, encode_request,
+    },
 };
 
 /// How far a connection is on its way.
@@ -216,7 +218,10 @@ impl Shared {
         if let Err(error) = decode::<Subscribe>(frame) {
             let route = self.lock().routes.remove(&id);
             match (opcode, route) {
-                (Opcode::Subscribe | Opcode::Deliver, Some(route)) => return Ok(route.end(RouteEnd::Failed(error))),
+                (Opcode::Subscribe | Opcode::Deliver, Some(route)) => {
+                    route.end(RouteEnd::Failed(error));
+                    return Ok(());
+                }
                 (Opcode::Credit, None) => return Ok(()),
                 _ => {}
             }

@@ -420,8 +420,8 @@ proptest! {
             peer.send_bytes(&noise).await;
             drop(peer);
             drop(server);
-            let _: Result<Offset, Error> = asking.await.expect("no panic");
-            let _: Result<_, Error> = consumer_asks.await;
+            asking.await.expect("no panic").ok();
+            consumer_asks.await.ok();
         });
     }
 }

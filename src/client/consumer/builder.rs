@@ -58,7 +58,7 @@ impl ConsumerBuilder {
     ///
     /// # Errors
     /// [`Error::Refused`] with [`UnknownTopic`](crate::protocol::ErrorCode::UnknownTopic) and others;
-    /// [`Error::InvalidName`]; [`Error::TimedOut`].
+    /// [`Error::InvalidName`]; [`Error::InvalidArgument`] for a name and [`Start::Cursor`]; [`Error::TimedOut`].
     ///
     /// # Cancel safety
     /// A named consumer may be registered. Opening it again is harmless.
@@ -68,12 +68,13 @@ impl ConsumerBuilder {
             None => (Place::find(&client, &topic, self.start).await?, None),
             Some(name) => {
                 check_name(name).map_err(|source| Error::InvalidName { what: "consumer", source })?;
-                let start = match self.start {
-                    Start::Cursor(other) => Start::Offset(Place::of_cursor(&client, other).await?.offset.0),
-                    start => start,
-                };
-                let registered = register(&client, &topic, Some(name), start).await?;
+                if matches!(self.start, Start::Cursor(_)) {
+                    return Err(Error::invalid("a named consumer has a cursor of its own to start at"));
+                }
+                let registered = register(&client, &topic, Some(name), self.start).await?;
                 let place = Place::of_cursor(&client, registered.consumer_id).await?;
+                // Reading begins at this position, also when the cursor is moved before.
+                let place = Place { moving: None, ..place };
                 (place, Some(ConsumerId(uuid::Uuid::from_bytes(registered.consumer_id))))
             }
         };

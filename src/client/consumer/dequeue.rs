@@ -70,11 +70,13 @@ impl Consumer {
             if is_mismatch || !may_have_applied {
                 self.dequeuing.open_attempt = None;
             }
+            if is_mismatch {
+                self.dequeuing.cursor = None;
+            }
+            // Somebody else was first, and this call has taken nothing: on to the new cursor. Everything else is told.
             if !is_mismatch || may_have_applied {
                 return Err(error);
             }
-            // Somebody else was first, and this call has taken nothing yet: on to the new cursor.
-            self.dequeuing.cursor = None;
         }
     }
 

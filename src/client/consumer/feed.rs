@@ -35,9 +35,9 @@ pub(super) struct Feed {
     source: Source,
     /// Follows what the server sends; its end is where the next subscription starts.
     continuity: Continuity,
-    /// Subscribe at the head, wherever it is by now.
-    at_head: bool,
-    /// Reading has not begun, so it makes no gap when it begins later than expected.
+    /// Where to subscribe, if not at the offset that comes next: the head, or a cursor, wherever that is by then.
+    moving: Option<Start>,
+    /// Reading has not begun, so it is no gap when a moving start has moved.
     is_fresh: bool,
     server_id: Id,
     pub(super) head: Offset,
@@ -62,8 +62,8 @@ impl Feed {
             credit_bytes,
             source: Source::Idle,
             continuity: Continuity::new(place.offset),
-            at_head: place.is_head,
-            is_fresh: place.is_head,
+            moving: place.moving,
+            is_fresh: place.moving.is_some(),
             server_id: place.server_id,
             head: place.head,
             tail: place.tail,
@@ -120,7 +120,7 @@ impl Feed {
     }
 
     fn subscribe(&self) -> impl Future<Output = Result<Opened, Error>> + use<> {
-        let start = if self.at_head { Start::Head } else { Start::Offset(self.continuity.next().0) };
+        let start = self.moving.unwrap_or(Start::Offset(self.continuity.next().0));
         subscription::open(self.client.clone(), self.topic.clone(), start, self.credit_bytes)
     }
 
@@ -129,8 +129,8 @@ impl Feed {
         let opened = match opened {
             Ok(opened) => opened,
             // Retention went past the place: from the head on then, and what is missing becomes a gap below.
-            Err(error) if error.code() == Some(ErrorCode::OffsetBeforeHead) && !self.at_head => {
-                self.at_head = true;
+            Err(error) if error.code() == Some(ErrorCode::OffsetBeforeHead) && self.moving != Some(Start::Head) => {
+                self.moving = Some(Start::Head);
                 self.source = Source::Idle;
                 return Ok(());
             }
@@ -143,7 +143,7 @@ impl Feed {
         let answer = opened.answer;
         (self.head, self.tail) = (Offset(answer.head), Offset(answer.tail));
         self.source = Source::Live(Box::new(opened.subscription));
-        self.at_head = false;
+        self.moving = None;
         let (wanted, offset) = (self.continuity.next(), Offset(answer.offset));
         self.continuity = Continuity::new(offset);
         match () {

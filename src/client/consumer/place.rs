@@ -13,8 +13,8 @@ use crate::{
 pub(super) struct Place {
     /// The next record to read.
     pub(super) offset: Offset,
-    /// Whether "the head" was asked for, and not an offset: it may have moved when reading begins.
-    pub(super) is_head: bool,
+    /// What was asked for, when that is a place that may have moved before reading begins: the head, or a cursor.
+    pub(super) moving: Option<Start>,
     pub(super) head: Offset,
     pub(super) tail: Offset,
     /// Identity of the data.
@@ -36,8 +36,8 @@ impl Place {
             Start::Offset(offset) => Offset(offset),
             Start::Timestamp(at) => client.offset_for_timestamp(topic, Timestamp(at)).await?,
         };
-        let is_head = start == Start::Head;
-        Ok(Self { offset, is_head, head, tail, server_id: answered.granted.server_id })
+        let moving = Some(start).filter(|&start| start == Start::Head);
+        Ok(Self { offset, moving, head, tail, server_id: answered.granted.server_id })
     }
 
     /// The cursor of a consumer.
@@ -46,7 +46,7 @@ impl Place {
         let answer = answered.answer;
         Ok(Self {
             offset: Offset(answer.cursor),
-            is_head: false,
+            moving: Some(Start::Cursor(consumer_id)),
             head: Offset(answer.head),
             tail: Offset(answer.tail),
             server_id: answered.granted.server_id,

@@ -101,12 +101,11 @@ impl Subscription {
         Poll::Ready(delivered)
     }
 
-    fn check(&mut self, control: Deliver, batches: Vec<Bytes>) -> Result<Delivered, Error> {
+    fn check(&self, control: Deliver, batches: Vec<Bytes>) -> Result<Delivered, Error> {
         if control.subscription_id != self.subscription_id {
             let (found, expected) = (control.subscription_id, self.subscription_id);
             return Err(Error::violation(format!("a delivery for subscription {found} came to {expected}")));
         }
-        self.credit.spend(batches.iter().map(|batch| batch.len() as u64).sum())?;
         Ok(Delivered { control, batches })
     }
 
@@ -126,12 +125,10 @@ impl Drop for Subscription {
     }
 }
 
-/// How much the server may send. A delivery may overdraw it, since a batch comes whatever its size; none may follow then.
-#[derive(Debug, PartialEq)]
+/// What was consumed and not granted again yet. What is delivered beyond the credit is the connection's to notice, which
+/// bounds what waits there.
+#[derive(Debug)]
 struct CreditLine {
-    granted: u64,
-    spent: u64,
-    /// Consumed, and not granted again yet.
     consumed: u64,
     /// It is granted again in pieces of this size, so that a small batch does not cost a frame.
     piece: u64,
@@ -139,26 +136,13 @@ struct CreditLine {
 
 impl CreditLine {
     fn new(window: u64) -> Self {
-        Self { granted: window, spent: 0, consumed: 0, piece: window.div_ceil(2) }
+        Self { consumed: 0, piece: window.div_ceil(2) }
     }
 
-    fn spend(&mut self, bytes: u64) -> Result<(), Error> {
-        if bytes > 0 && self.spent >= self.granted {
-            let (spent, granted) = (self.spent, self.granted);
-            return Err(Error::violation(format!("{bytes} bytes came after {spent}, with a credit of {granted}")));
-        }
-        self.spent += bytes;
-        Ok(())
-    }
-
-    /// What to tell the server.
+    /// What to grant again.
     fn give_back(&mut self, bytes: u64) -> Option<u64> {
         self.consumed += bytes;
-        if self.consumed < self.piece {
-            return None;
-        }
-        self.granted += self.consumed;
-        Some(std::mem::take(&mut self.consumed))
+        (self.consumed >= self.piece).then(|| std::mem::take(&mut self.consumed))
     }
 }
 
@@ -169,22 +153,15 @@ mod tests {
     #[test]
     fn credit_goes_back_in_halves_and_never_more_than_was_consumed() {
         let mut credit = CreditLine::new(100);
-        credit.spend(30).expect("within");
-        credit.spend(90).expect("a batch may overdraw");
-        credit.spend(0).expect("news of the tail cost nothing");
-        credit.spend(1).expect_err("overdrawn");
         assert_eq!(credit.give_back(30), None);
         assert_eq!(credit.give_back(90), Some(120));
-        credit.spend(100).expect("as much as at the start");
-        credit.spend(1).expect_err("used up");
+        assert_eq!(credit.give_back(49), None);
+        assert_eq!(credit.give_back(1), Some(50));
     }
 
     #[test]
     fn the_smallest_window_keeps_turning() {
         let mut credit = CreditLine::new(1);
-        for _ in 0..3 {
-            credit.spend(500).expect("one batch");
-            assert_eq!(credit.give_back(500), Some(500));
-        }
+        assert_eq!((credit.give_back(500), credit.give_back(500)), (Some(500), Some(500)));
     }
 }

@@ -34,8 +34,7 @@ pub struct ProducerBuilder {
 
 impl ProducerBuilder {
     pub(in crate::client) fn new(client: Client, topic: &str) -> Self {
-        let delivery =
-            Delivery { compression: Compression::None, max_in_flight: 4, timeout: Duration::from_secs(120) };
+        let delivery = Delivery { compression: Compression::None, max_in_flight: 4, timeout: Duration::from_secs(120) };
         let (batch_bytes, window_bytes) = (256 * KIB, 8 * KIB * KIB);
         Self { client, topic: topic.to_owned(), name: None, create: None, batch_bytes, window_bytes, delivery }
     }
@@ -98,7 +97,8 @@ impl ProducerBuilder {
             check_name(name).map_err(|source| Error::InvalidName { what: "producer", source })?;
         }
         let repeat = if self.name.is_some() { Repeat::Harmless } else { Repeat::Never };
-        let request = RegisterProducer { topic: topic_name(&self.topic)?, name: self.name.clone(), create: self.create.clone() };
+        let request =
+            RegisterProducer { topic: topic_name(&self.topic)?, name: self.name.clone(), create: self.create.clone() };
         let answered = self.client.call_waiting(&request, repeat, Duration::ZERO).await?;
         let registered = answered.answer;
         // Half of all numbers is enough for ever, and then no sum of them overflows.

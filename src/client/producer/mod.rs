@@ -176,7 +176,7 @@ impl Producer {
         self.shared.stop();
         if let Some(driver) = self.driver.take() {
             // An error means that the runtime is shutting down; everything is durable already.
-            let _ = driver.await;
+            driver.await.ok();
         }
         Ok(())
     }

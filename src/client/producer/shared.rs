@@ -65,8 +65,7 @@ impl Shared {
 
     /// What a record takes, from above. `Err`: no batch that the server accepts can hold it.
     pub(super) fn cost(&self, record: &Record) -> Result<Cost, Error> {
-        let headers: usize =
-            record.headers.iter().map(|h| HEADER_OVERHEAD_BYTES + h.name.len() + h.value.len()).sum();
+        let headers: usize = record.headers.iter().map(|h| HEADER_OVERHEAD_BYTES + h.name.len() + h.value.len()).sum();
         let key = record.key.as_ref().map_or(0, bytes::Bytes::len);
         let bytes = RECORD_OVERHEAD_BYTES + record.value.len() + key + headers;
         let by_batch = self.sizes.max_batch_bytes - BATCH_HEADER_BYTES;

@@ -1,0 +1,189 @@
+//! The broker over files in memory: exactly once, all or nothing, what a restart and a failing disk leave.
+
+use std::sync::{Arc, atomic::Ordering::SeqCst};
+
+use super::*;
+use crate::{
+    record::{Batch, BatchBuilder, Compression, Record, Sequence, SequenceRange, Timestamp},
+    storage::{EngineOptions, FaultyVolume, RedbEngine},
+};
+
+fn open_on(volume: &FaultyVolume) -> Broker {
+    let volume = volume.clone();
+    let options = EngineOptions { segment_bytes: 64 * 1024, segment_runs: 1000, tail_cache_bytes: 16 * 1024 };
+    let open = move || -> Result<Box<dyn Engine>, StorageError> {
+        Ok(Box::new(RedbEngine::new(Arc::new(volume.clone()), options)))
+    };
+    Broker::open(BrokerConfig::default(), Box::new(open)).expect("opens")
+}
+
+fn name(name: &str) -> TopicName {
+    TopicName::new(name).expect("a good name")
+}
+
+fn batch(producer: &ProducerState, start: u64, payloads: &[&str]) -> Batch {
+    let mut builder = BatchBuilder::new();
+    for payload in payloads {
+        builder.push(&Record::new(payload.to_string()), Timestamp(0)).expect("small");
+    }
+    let range = SequenceRange::counting(Sequence(start), payloads.len() as u64);
+    Batch::check(builder.finish(producer.id, producer.epoch, range, Compression::None)).expect("just built")
+}
+
+async fn producer(broker: &Broker, topic: &str) -> ProducerState {
+    broker.register_producer(name(topic), Some("p".to_owned()), Some(Retention::default())).await.expect("registers")
+}
+
+async fn append(broker: &Broker, producer: &ProducerState, start: u64, payloads: &[&str]) -> Result<Appended, Error> {
+    let parts = vec![(producer.topic, batch(producer, start, payloads))];
+    Ok(broker.append_wait(Appending { parts, commits: Vec::new() }).await?[0])
+}
+
+async fn read_all(broker: &Broker, topic: &str) -> Vec<String> {
+    let topic = broker.topic(topic).expect("exists");
+    let (mut next, mut values) = (topic.range().head, Vec::new());
+    while next < topic.range().tail {
+        for bytes in broker.read(&topic, next, 1000).await.expect("reads").batches {
+            for record in Batch::check(bytes).expect("whole").records().expect("plain") {
+                let (offset, record) = record.expect("whole");
+                assert_eq!(offset, next, "offsets are dense");
+                next = next.plus(1);
+                values.push(String::from_utf8(record.value.to_vec()).expect("text"));
+            }
+        }
+    }
+    values
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_once_however_often_it_is_sent_and_wherever_the_server_restarts() {
+    let volume = FaultyVolume::default();
+    let mut broker = open_on(&volume);
+    let p = producer(&broker, "t").await;
+    for restart in 0..3 {
+        let first = append(&broker, &p, restart * 2, &["a", "b"]).await.expect("stored");
+        assert_eq!(first, Appended { base_offset: Some(Offset(restart * 2)), duplicate: false });
+        broker.close().expect("closes");
+        broker = open_on(&volume);
+        let again = append(&broker, &p, restart * 2, &["a", "b"]).await.expect("known");
+        assert_eq!(again, Appended { base_offset: first.base_offset, duplicate: true });
+        let gap = append(&broker, &p, restart * 2 + 3, &["z"]).await;
+        let expected = Sequence(restart * 2 + 2);
+        let gap = gap.expect_err("a gap");
+        assert!(matches!(&gap, Error::Part { error, .. } if matches!(**error, Error::Gap { expected: e, .. } if e == expected)), "{gap}");
+    }
+    assert_eq!(read_all(&broker, "t").await, ["a", "b"].repeat(3));
+}
+
+#[tokio::test]
+async fn one_bad_part_or_cursor_refuses_the_whole_append() {
+    let broker = open_on(&FaultyVolume::default());
+    let (one, two) = (producer(&broker, "one").await, producer(&broker, "two").await);
+    let consumer = broker.register_consumer(one.topic, None, Offset(0)).await.expect("registers").id;
+    let parts = |start| vec![(one.topic, batch(&one, 0, &["x"])), (two.topic, batch(&two, start, &["y"]))];
+    let attempts = [
+        Appending { parts: parts(5), commits: vec![] },
+        Appending { parts: parts(0), commits: vec![(consumer, Offset(2))] },
+        Appending { parts: vec![(one.topic, batch(&two, 0, &["y"]))], commits: vec![] },
+    ];
+    for attempt in attempts {
+        broker.append_wait(attempt).await.expect_err("refused");
+        assert_eq!((read_all(&broker, "one").await.len(), read_all(&broker, "two").await.len()), (0, 0));
+    }
+    // A cursor may move over what the same append adds.
+    let good = Appending { parts: parts(0), commits: vec![(consumer, Offset(1))] };
+    broker.append_wait(good).await.expect("stored");
+    assert_eq!(broker.consumer(consumer).expect("registered").0.cursor, Offset(1));
+}
+
+#[tokio::test]
+async fn two_parts_of_one_producer_follow_each_other() {
+    let broker = open_on(&FaultyVolume::default());
+    let p = producer(&broker, "t").await;
+    let parts = vec![(p.topic, batch(&p, 0, &["a"])), (p.topic, batch(&p, 1, &["b", "c"]))];
+    broker.append_wait(Appending { parts, commits: vec![] }).await.expect("stored");
+    assert_eq!(read_all(&broker, "t").await, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn a_failing_disk_makes_the_outcome_unknown_and_nothing_acknowledged_is_lost() {
+    let volume = FaultyVolume::default();
+    let broker = open_on(&volume);
+    let p = producer(&broker, "t").await;
+    append(&broker, &p, 0, &["kept"]).await.expect("stored");
+    volume.failing.store(true, SeqCst);
+    assert_eq!(append(&broker, &p, 1, &["retried"]).await, Err(Error::Indeterminate));
+    let refused = append(&broker, &p, 1, &["retried"]).await;
+    assert_eq!(refused, Err(Error::StorageFailed), "the store could not be opened again");
+    assert_eq!(broker.status().health, Health::Failed);
+    assert_eq!(read_all(&broker, "t").await, ["kept"], "what is in memory can be read");
+    volume.failing.store(false, SeqCst);
+    broker.close().expect("there is nothing left to close");
+
+    let broker = open_on(&volume);
+    append(&broker, &p, 1, &["retried"]).await.expect("stored");
+    assert_eq!(read_all(&broker, "t").await, ["kept", "retried"]);
+}
+
+#[tokio::test]
+async fn a_dequeue_whose_answer_was_lost_gives_the_same_records_and_another_caller_gets_none_of_them() {
+    let volume = FaultyVolume::default();
+    let broker = open_on(&volume);
+    let p = producer(&broker, "t").await;
+    append(&broker, &p, 0, &["a", "b", "c"]).await.expect("stored");
+    let consumer = broker.register_consumer(p.topic, Some("c".to_owned()), Offset(0)).await.expect("registers").id;
+    let first = broker.dequeue(consumer, Offset(0), 77, 2, 1 << 20).await.expect("records");
+    assert_eq!((first.first, first.next, first.repeated), (Offset(0), Offset(2), false));
+    broker.close().expect("closes");
+    let broker = open_on(&volume);
+    let again = broker.dequeue(consumer, Offset(0), 77, 2, 1 << 20).await.expect("records");
+    assert_eq!((again.first, again.next, again.repeated), (Offset(0), Offset(2), true));
+    assert_eq!(again.batches, first.batches);
+    let other = broker.dequeue(consumer, Offset(0), 78, 2, 1 << 20).await.expect_err("another caller");
+    assert_eq!(other, Error::CursorMismatch { expected: Offset(0), cursor: Offset(2) });
+    let rest = broker.dequeue(consumer, Offset(2), 79, 2, 1 << 20).await.expect("records");
+    assert_eq!((rest.first, rest.next), (Offset(2), Offset(3)));
+    let none = broker.dequeue(consumer, Offset(3), 80, 2, 1 << 20).await.expect("nothing");
+    assert_eq!((none.first, none.next, none.batches.len()), (Offset(3), Offset(3), 0));
+}
+
+#[tokio::test]
+async fn retention_by_bytes_keeps_the_newest_records_within_the_limit() {
+    let volume = FaultyVolume::default();
+    let broker = open_on(&volume);
+    let retention = Retention { bytes: Some(20_000), age_us: None };
+    let p = broker.register_producer(name("t"), None, Some(retention)).await.expect("registers");
+    let payload = "x".repeat(500);
+    for n in 0..200 {
+        append(&broker, &p, n, &[&payload]).await.expect("stored");
+        let range = broker.topic("t").expect("exists").range();
+        assert!(range.bytes <= 20_000 && range.tail == Offset(n + 1));
+    }
+    let range = broker.topic("t").expect("exists").range();
+    assert!(range.bytes > 18_000, "not more than a piece too many is dropped: {}", range.bytes);
+    assert_eq!(read_all(&broker, "t").await.len() as u64, range.tail.0 - range.head.0);
+    let topic = broker.topic("t").expect("exists");
+    assert!(matches!(broker.read(&topic, Offset(0), 1).await, Err(Error::BeforeHead { .. })));
+    broker.close().expect("closes");
+    assert_eq!(open_on(&volume).topic("t").expect("exists").range(), range);
+}
+
+#[tokio::test]
+async fn offsets_are_found_by_time() {
+    let broker = open_on(&FaultyVolume::default());
+    let p = producer(&broker, "t").await;
+    let topic = broker.topic("t").expect("exists");
+    assert_eq!(broker.offset_for(&topic, Timestamp(0)).await, Ok(Offset(0)));
+    let mut times = Vec::new();
+    for n in 0..20 {
+        append(&broker, &p, n * 2, &["a", "b"]).await.expect("stored");
+        let found = broker.read(&topic, Offset(n * 2), 1).await.expect("reads").batches;
+        times.push(crate::record::Stamp::read(&found[0]).expect("a batch").append_time);
+    }
+    for time in &times {
+        let first = times.iter().position(|other| other >= time).expect("it is there") as u64;
+        assert_eq!(broker.offset_for(&topic, *time).await, Ok(Offset(first * 2)));
+    }
+    let late = Timestamp(times[19].0 + 1);
+    assert_eq!(broker.offset_for(&topic, late).await, Ok(Offset(40)));
+}

@@ -1,0 +1,86 @@
+//! A volume in memory whose disk can be made to fail, for tests.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+
+use redb::StorageBackend;
+
+use super::{MemoryVolume, StorageError, Volume};
+
+/// Files in memory; while `failing` is set, nothing can be written, synced or opened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FaultyVolume {
+    files: MemoryVolume,
+    pub(crate) failing: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    file: Box<dyn StorageBackend>,
+    failing: Arc<AtomicBool>,
+}
+
+fn check(failing: &AtomicBool) -> io::Result<()> {
+    if failing.load(SeqCst) { Err(io::Error::other("the disk fails")) } else { Ok(()) }
+}
+
+impl StorageBackend for FaultyFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        check(&self.failing)?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        check(&self.failing)?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        check(&self.failing)?;
+        self.file.write(offset, data)
+    }
+}
+
+impl Volume for FaultyVolume {
+    fn open(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
+        check(&self.failing).map_err(StorageError::io(format!("opening {name}")))?;
+        Ok(Box::new(FaultyFile { file: self.files.open(name)?, failing: self.failing.clone() }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
+        self.files.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), StorageError> {
+        self.files.remove(name)
+    }
+
+    fn list(&self) -> Result<Vec<String>, StorageError> {
+        self.files.list()
+    }
+
+    fn sync(&self) -> Result<(), StorageError> {
+        check(&self.failing).map_err(StorageError::io("syncing the directory"))
+    }
+
+    fn stored_bytes(&self) -> u64 {
+        self.files.stored_bytes()
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+}
