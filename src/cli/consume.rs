@@ -73,12 +73,14 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Answer> {
     let client = args.server.connect().await?;
     let mut reading = Reading::open(args, &client).await.with_context(|| format!("cannot consume {}", args.topic))?;
     let stop = signals::stop_requested().context("cannot wait for signals")?;
-    tokio::select! {
-        ended = reading.run() => ended?,
+    let ended = tokio::select! {
+        ended = reading.run() => ended,
         // Whatever it was waiting for, every record is either written as a whole or not at all.
-        () = stop => {}
-    }
-    reading.hand_over().await?;
+        () = stop => Ok(()),
+    };
+    // Also after a failure: what was written is written.
+    let handed_over = reading.hand_over().await;
+    ended.and(handed_over)?;
     client.close().await;
     Ok(Answer::Yes)
 }

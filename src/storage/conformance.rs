@@ -204,7 +204,7 @@ pub(super) fn trimming_takes_only_what_is_dead(open: Open<'_>) {
 /// What lives between the dead is kept when room is given back, in order and to the last batch.
 pub(super) fn what_is_rewritten_reads_the_same(open: Open<'_>) {
     let mut driver = Driver::open(open);
-    let large = "payload ".repeat(200);
+    let large = "payload ".repeat(3000);
     while driver.rolls < 5 {
         driver.commit(&[2], &large);
         driver.commit(&[1, 3], "small");

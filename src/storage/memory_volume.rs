@@ -11,7 +11,7 @@ use redb::StorageBackend;
 use super::{StorageError, Volume};
 
 /// Memory is taken in pieces of this size, as they are written: redb sets a file's length far ahead.
-const PIECE_BYTES: usize = 256 * 1024;
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// Named files in memory. They live as long as the volume, or as a handle to them.
 #[derive(Clone, Debug, Default)]

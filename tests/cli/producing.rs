@@ -96,6 +96,19 @@ fn the_same_command_run_again_with_resume_stores_each_line_once() {
 }
 
 #[test]
+fn a_run_that_was_killed_is_resumed_where_it_got_to() {
+    let server = Server::ephemeral();
+    let command = "produce logs --create --name job-7 --resume";
+    let mut killed = server.start_command(command);
+    let mut stdin = killed.stdin();
+    stdin.write_all(b"1\n2\n").expect("it reads");
+    eventually("both lines are stored", || server.run("consume logs").stdout == b"1\n2\n");
+    drop(killed);
+    server.run_with(command, b"1\n2\n3\n4").ok();
+    assert_eq!(server.run("consume logs").ok(), b"1\n2\n3\n4\n");
+}
+
+#[test]
 fn lines_are_durable_while_the_input_is_still_open_and_ctrl_c_reports_them() {
     let server = Server::ephemeral();
     let mut producing = server.start_command("produce logs --create");
