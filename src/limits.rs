@@ -83,7 +83,7 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after which a side sends a Ping; twice that, and it closes the connection.
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
 /// A frame that has begun arrives at this rate or faster, after [`FRAME_GRACE`].
-pub const MIN_FRAME_BYTES_PER_SECOND: usize = 64 * KIB;
+pub const MIN_FRAME_BYTES_PER_SECOND: usize = 256 * KIB;
 /// See [`MIN_FRAME_BYTES_PER_SECOND`].
 pub const FRAME_GRACE: Duration = Duration::from_secs(10);
 /// A peer that takes nothing for this long while answers wait for it is dropped.
@@ -112,8 +112,8 @@ pub const MAX_PRODUCERS: usize = 262_144;
 pub const MAX_CONSUMERS: usize = 262_144;
 /// Appended ranges that the server remembers per producer, to answer duplicates with their offsets.
 pub const MAX_PRODUCER_RANGES: usize = 16;
-/// A producer without a name that has been silent for this long is forgotten.
-pub const PRODUCER_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A producer or a consumer without a name that has been silent for this long is forgotten.
+pub const UNNAMED_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Most that one group commit writes, unless a single append is larger.
 pub const MAX_GROUP_BYTES: usize = 4 * MIB;
 /// Retention cuts a topic into about this many pieces, and drops whole pieces.

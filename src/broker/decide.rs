@@ -102,6 +102,7 @@ pub(super) fn register_consumer(
     topic: &Topic,
     name: Option<String>,
     cursor: Offset,
+    now: Timestamp,
 ) -> Result<(Consumer, bool), Error> {
     let existing = name.as_ref().and_then(|name| topic.consumer_names.get(name));
     if let Some(existing) = existing.and_then(|id| state.consumers.get(id)) {
@@ -111,7 +112,7 @@ pub(super) fn register_consumer(
     if state.consumers.len() >= MAX_CONSUMERS {
         return Err(Error::TooManyConsumers(MAX_CONSUMERS));
     }
-    Ok((Consumer::new(topic.id, name, cursor), false))
+    Ok((Consumer::new(topic.id, name, cursor, now), false))
 }
 
 /// Where a cursor will be.

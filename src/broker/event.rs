@@ -66,6 +66,7 @@ pub(super) struct Consumer {
     pub(super) topic: u32,
     pub(super) name: Option<String>,
     pub(super) cursor: u64,
+    pub(super) last_active_us: u64,
     pub(super) last_dequeue: Option<Dequeue>,
 }
 
@@ -87,9 +88,10 @@ pub(super) enum Event {
     Producer(Producer),
     ProducersExpired(Vec<Id>),
     Consumer(Consumer),
-    CursorMoved { consumer: Id, cursor: u64 },
-    Dequeued { consumer: Id, dequeue: Dequeue },
+    CursorMoved { consumer: Id, cursor: u64, at_us: u64 },
+    Dequeued { consumer: Id, dequeue: Dequeue, at_us: u64 },
     Trimmed { topic: u32, head: u64 },
+    ConsumersExpired(Vec<Id>),
 }
 
 impl Event {
@@ -102,9 +104,10 @@ impl Event {
             Self::Producer(producer) => tagged(4, producer),
             Self::ProducersExpired(ids) => tagged(5, ids),
             Self::Consumer(consumer) => tagged(6, consumer),
-            Self::CursorMoved { consumer, cursor } => tagged(7, (consumer, cursor)),
-            Self::Dequeued { consumer, dequeue } => tagged(8, (consumer, dequeue)),
+            Self::CursorMoved { consumer, cursor, at_us } => tagged(7, (consumer, cursor, at_us)),
+            Self::Dequeued { consumer, dequeue, at_us } => tagged(8, (consumer, dequeue, at_us)),
             Self::Trimmed { topic, head } => tagged(9, (topic, head)),
+            Self::ConsumersExpired(ids) => tagged(10, ids),
         }
     }
 
@@ -118,9 +121,10 @@ impl Event {
             4 => Self::Producer(whole(body)?),
             5 => Self::ProducersExpired(whole(body)?),
             6 => Self::Consumer(whole(body)?),
-            7 => whole(body).map(|(consumer, cursor)| Self::CursorMoved { consumer, cursor })?,
-            8 => whole(body).map(|(consumer, dequeue)| Self::Dequeued { consumer, dequeue })?,
+            7 => whole(body).map(|(consumer, cursor, at_us)| Self::CursorMoved { consumer, cursor, at_us })?,
+            8 => whole(body).map(|(consumer, dequeue, at_us)| Self::Dequeued { consumer, dequeue, at_us })?,
             9 => whole(body).map(|(topic, head)| Self::Trimmed { topic, head })?,
+            10 => Self::ConsumersExpired(whole(body)?),
             _ => return None,
         })
     }

@@ -12,6 +12,9 @@ use crate::{
     storage::Block,
 };
 
+/// Most that one event forgets; what is over comes next time.
+const MAX_EXPIRED: usize = 10_000;
+
 /// Tells one caller, once the group is durable or has failed.
 enum Settle {
     Append(Done<Vec<Appended>>, Result<Vec<Appended>, Error>),
@@ -140,7 +143,8 @@ impl<'a> Group<'a> {
 
     fn move_cursor(&mut self, id: ConsumerId, cursor: Offset) {
         if self.state.consumers[&id].cursor != cursor {
-            self.record(&Event::CursorMoved { consumer: *id.0.as_bytes(), cursor: cursor.0 });
+            let (consumer, cursor, at_us) = (*id.0.as_bytes(), cursor.0, self.now.0);
+            self.record(&Event::CursorMoved { consumer, cursor, at_us });
             self.consumers.push(id);
         }
     }
@@ -148,7 +152,8 @@ impl<'a> Group<'a> {
     fn dequeue(&mut self, taking: &Taking) {
         let Taking { attempt, cursor, first, next, .. } = *taking;
         let dequeue = event::Dequeue { attempt, cursor: cursor.0, first: first.0, next: next.0 };
-        self.record(&Event::Dequeued { consumer: *taking.consumer.0.as_bytes(), dequeue });
+        let (consumer, at_us) = (*taking.consumer.0.as_bytes(), self.now.0);
+        self.record(&Event::Dequeued { consumer, dequeue, at_us });
         self.consumers.push(taking.consumer);
     }
 
@@ -217,7 +222,7 @@ impl<'a> Group<'a> {
         cursor: Offset,
     ) -> Result<ConsumerState, Error> {
         let topic = decide::topic(self.state, topic)?;
-        let (id, (consumer, existed)) = (topic.id, decide::register_consumer(self.state, topic, name, cursor)?);
+        let (id, (consumer, existed)) = (topic.id, decide::register_consumer(self.state, topic, name, cursor, self.now)?);
         if !existed {
             self.room()?;
             self.record(&Event::Consumer(consumer.to_event()));
@@ -262,12 +267,23 @@ impl<'a> Group<'a> {
     pub(super) fn expire_producers(&mut self, before: Timestamp) {
         let producers = self.state.producers.values();
         let silent = producers.filter(|producer| producer.name.is_none() && producer.last_active < before);
-        // A bounded event; what is over comes next time.
-        let silent: Vec<_> = silent.take(10_000).map(|producer| (producer.id, producer.topic)).collect();
+        let silent: Vec<_> = silent.take(MAX_EXPIRED).map(|producer| (producer.id, producer.topic)).collect();
         if !silent.is_empty() {
             let ids = silent.iter().map(|(id, _)| *id.0.as_bytes()).collect();
             self.record(&Event::ProducersExpired(ids));
             silent.iter().for_each(|(_, topic)| self.touch(*topic));
+        }
+    }
+
+    /// Forgets consumers without a name that were silent since `before`.
+    pub(super) fn expire_consumers(&mut self, before: Timestamp) {
+        let consumers = self.state.consumers.values();
+        let silent = consumers.filter(|consumer| consumer.name.is_none() && consumer.last_active < before);
+        let silent: Vec<_> = silent.take(MAX_EXPIRED).map(|consumer| (consumer.id, consumer.topic)).collect();
+        if !silent.is_empty() {
+            self.record(&Event::ConsumersExpired(silent.iter().map(|(id, _)| *id.0.as_bytes()).collect()));
+            silent.iter().for_each(|(_, topic)| self.touch(*topic));
+            self.consumers.extend(silent.iter().map(|(id, _)| *id));
         }
     }
 

@@ -126,6 +126,26 @@ async fn a_failing_disk_makes_the_outcome_unknown_and_nothing_acknowledged_is_lo
 }
 
 #[tokio::test]
+async fn a_full_disk_refuses_appends_and_keeps_serving_reads_until_there_is_room_again() {
+    let volume = FaultyVolume::default();
+    let broker = open_on(&volume);
+    let p = producer(&broker, "t").await;
+    let consumer = broker.register_consumer(p.topic, None, Offset(0)).await.expect("registers").id;
+    append(&broker, &p, 0, &["kept"]).await.expect("stored");
+    volume.free.store(1000, SeqCst);
+    let refused = append(&broker, &p, 1, &["later"]).await.expect_err("no room");
+    assert!(matches!(refused, Error::DiskFull { free: 1000, .. }), "{refused}");
+    let refused = broker.create_topic(name("u"), Retention::default(), false).await.expect_err("no room");
+    assert!(matches!(refused, Error::DiskFull { .. }), "{refused}");
+    assert_eq!(broker.status().health, Health::DiskFull);
+    assert_eq!(read_all(&broker, "t").await, ["kept"]);
+    assert_eq!(broker.commit(consumer, Offset(1), false).await, Ok(Offset(1)), "cursors move in the reserve");
+    volume.free.store(u64::MAX / 2, SeqCst);
+    append(&broker, &p, 1, &["later"]).await.expect("stored");
+    assert_eq!(read_all(&broker, "t").await, ["kept", "later"]);
+}
+
+#[tokio::test]
 async fn a_dequeue_whose_answer_was_lost_gives_the_same_records_and_another_caller_gets_none_of_them() {
     let volume = FaultyVolume::default();
     let broker = open_on(&volume);

@@ -175,7 +175,7 @@ impl View {
         for id in consumers {
             match state.consumers.get(id) {
                 Some(consumer) => self.publish_consumer(consumer),
-                None => drop(self.topics.write().expect("no panic while it is locked").consumers.remove(id)),
+                None => self.remove_consumer(*id),
             }
         }
     }
@@ -226,6 +226,14 @@ impl View {
             topics.by_name.remove(&view.name);
         }
         view.range.send_modify(|range| range.is_deleted = true);
+    }
+
+    fn remove_consumer(&self, id: ConsumerId) {
+        let mut topics = self.topics.write().expect("no panic while it is locked");
+        let topic = topics.consumers.remove(&id).and_then(|topic| topics.by_id.get(&topic));
+        if let Some(topic) = topic {
+            topic.consumers.lock().expect("no panic while it is locked").remove(&id);
+        }
     }
 
     fn publish_consumer(&self, consumer: &Consumer) {

@@ -14,7 +14,7 @@ use super::{
     view::View,
 };
 use crate::{
-    limits::PRODUCER_EXPIRY,
+    limits::UNNAMED_EXPIRY,
     record::Timestamp,
     storage::{Engine, StorageError},
 };
@@ -204,8 +204,10 @@ impl Due {
         self.sweep = [self.sweep.filter(|_| !is_due), next].into_iter().flatten().min();
         if self.expiry <= now {
             self.expiry = now + EXPIRY_PAUSE;
-            let expiry = u64::try_from(PRODUCER_EXPIRY.as_micros()).expect("seven days");
-            group.expire_producers(Timestamp(Timestamp::now().0.saturating_sub(expiry)));
+            let expiry = u64::try_from(UNNAMED_EXPIRY.as_micros()).expect("seven days");
+            let before = Timestamp(Timestamp::now().0.saturating_sub(expiry));
+            group.expire_producers(before);
+            group.expire_consumers(before);
         }
     }
 }

@@ -33,10 +33,10 @@ impl Progress {
         Self { bar }
     }
 
-    /// So many more bytes are done, and this many lines in all.
-    pub(crate) fn done(&self, bytes: u64, lines: u64) {
-        self.bar.inc(bytes);
+    /// So many bytes and lines are done by now. Not for every line: it takes longer than a line does.
+    pub(crate) fn show(&self, bytes: u64, lines: u64) {
         if !self.bar.is_hidden() {
+            self.bar.set_position(bytes);
             self.bar.set_message(format!("{lines} lines durable"));
         }
     }

@@ -50,14 +50,24 @@ pub(crate) struct Upload<'a> {
     in_flight: VecDeque<(Ticket, usize)>,
     taken_up: u64,
     durable: u64,
+    durable_bytes: u64,
     may_have_applied: bool,
 }
 
 impl<'a> Upload<'a> {
     /// `stored_before`: so many lines at the beginning are durable already and are not sent again.
     pub(crate) fn new(producer: &'a Producer, key: Option<Bytes>, stored_before: u64, progress: Progress) -> Self {
-        let in_flight = VecDeque::new();
-        Self { producer, key, progress, stored_before, in_flight, taken_up: 0, durable: 0, may_have_applied: false }
+        Self {
+            producer,
+            key,
+            progress,
+            stored_before,
+            in_flight: VecDeque::new(),
+            taken_up: 0,
+            durable: 0,
+            durable_bytes: 0,
+            may_have_applied: false,
+        }
     }
 
     /// Sends all lines. When it returns without an error, every one of them is durable.
@@ -65,15 +75,9 @@ impl<'a> Upload<'a> {
         loop {
             tokio::select! {
                 // A failure is seen while the input is silent.
-                result = oldest(&mut self.in_flight) => {
-                    self.settle(result)?;
-                    self.settle_ready()?;
-                }
+                result = oldest(&mut self.in_flight) => self.settle(result)?,
                 piece = pieces.recv() => match piece.context("the thread that reads the input has died")? {
-                    Ok(Some(piece)) => {
-                        self.send(&piece).await?;
-                        self.settle_ready()?;
-                    }
+                    Ok(Some(piece)) => self.send(&piece).await?,
                     Ok(None) => break,
                     Err(LineError::Read(error)) => return Err(error).context("cannot read the input"),
                     Err(error) => {
@@ -82,6 +86,10 @@ impl<'a> Upload<'a> {
                     }
                 },
             }
+            while let Some(result) = oldest(&mut self.in_flight).now_or_never() {
+                self.settle(result)?;
+            }
+            self.progress.show(self.durable_bytes, self.durable);
         }
         while !self.in_flight.is_empty() {
             let result = oldest(&mut self.in_flight).await;
@@ -126,13 +134,6 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    fn settle_ready(&mut self) -> anyhow::Result<()> {
-        while let Some(result) = oldest(&mut self.in_flight).now_or_never() {
-            self.settle(result)?;
-        }
-        Ok(())
-    }
-
     fn at_line(&self, error: impl Into<anyhow::Error>) -> anyhow::Error {
         error.into().context(format!("line {}", self.taken_up))
     }
@@ -140,7 +141,7 @@ impl<'a> Upload<'a> {
     fn count_durable(&mut self, bytes: usize) {
         self.durable += 1;
         // The end of the line is a byte of the input, too.
-        self.progress.done(bytes as u64 + 1, self.durable);
+        self.durable_bytes += bytes as u64 + 1;
     }
 
     /// Waits for what is on its way after a failure, so that the report counts it.

@@ -15,7 +15,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{ServerConfig, session};
+use super::{
+    ServerConfig,
+    session::{self, InboundBudget},
+};
 use crate::{
     broker::Broker,
     protocol::{ErrorBody, ErrorCode, encode_request},
@@ -28,7 +31,7 @@ pub(super) struct Shared {
     pub(super) started: Instant,
     pub(super) stopping: CancellationToken,
     /// Bytes of requests that may be in memory.
-    pub(super) inbound: Arc<Semaphore>,
+    pub(super) inbound: Arc<InboundBudget>,
     /// Bytes that may be read from the log and wait to be sent.
     pub(super) outbound: Arc<Semaphore>,
     connections: AtomicUsize,
@@ -52,7 +55,7 @@ impl Shared {
             broker,
             started: Instant::now(),
             stopping: CancellationToken::new(),
-            inbound: Arc::new(Semaphore::new(config.inbound_budget_bytes)),
+            inbound: Arc::new(InboundBudget::new(config.inbound_budget_bytes)),
             outbound: Arc::new(Semaphore::new(config.outbound_budget_bytes)),
             connections: AtomicUsize::new(0),
             gone: Notify::new(),

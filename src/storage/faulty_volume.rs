@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
 };
 
@@ -17,6 +17,8 @@ use super::{MemoryVolume, StorageError, Volume};
 pub(crate) struct FaultyVolume {
     files: MemoryVolume,
     pub(crate) failing: Arc<AtomicBool>,
+    /// Bytes left, once it is not 0.
+    pub(crate) free: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -81,6 +83,6 @@ impl Volume for FaultyVolume {
     }
 
     fn free_bytes(&self) -> Option<u64> {
-        None
+        Some(self.free.load(SeqCst)).filter(|free| *free > 0)
     }
 }

@@ -176,7 +176,7 @@ impl Drop for RedbEngine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::{DirVolume, MemoryVolume, conformance};
+    use crate::storage::{DirVolume, MemoryVolume, conformance, live, tables};
 
     fn options(segment_bytes: u64, tail_cache_bytes: usize) -> EngineOptions {
         EngineOptions { segment_bytes, segment_runs: 1000, tail_cache_bytes }
@@ -217,6 +217,34 @@ mod tests {
     #[test]
     fn what_is_rewritten_reads_the_same() {
         conforms(LARGE, conformance::what_is_rewritten_reads_the_same);
+    }
+
+    #[test]
+    fn data_of_a_later_version_is_refused() {
+        struct Nothing;
+        impl Recovery for Nothing {
+            fn snapshot(&mut self, _: &[u8]) -> Result<(), StorageError> {
+                Ok(())
+            }
+            fn entry(&mut self, _: crate::storage::Entry<'_>) -> Result<(), StorageError> {
+                Ok(())
+            }
+            fn state(&mut self) -> Vec<u8> {
+                Vec::new()
+            }
+        }
+        let volume = MemoryVolume::default();
+        let mut engine = RedbEngine::new(Arc::new(volume.clone()), options(SMALL, 0));
+        engine.recover(&mut Nothing).expect("it is empty");
+        drop(engine);
+        let database = live::open_database(&volume, "0000000001-0.redb").expect("it was made");
+        let txn = database.begin_write().expect("nobody else writes");
+        tables::write_later_format(&txn);
+        txn.commit().expect("in memory");
+        database.close().expect("in memory");
+        let mut engine = RedbEngine::new(Arc::new(volume), options(SMALL, 0));
+        let refused = engine.recover(&mut Nothing).expect_err("a later format");
+        assert_eq!(refused.to_string(), "data has format 2, this version reads up to format 1");
     }
 
     #[test]

@@ -37,6 +37,12 @@ pub(super) fn check_format(txn: &ReadTransaction) -> Result<(), StorageError> {
     }
 }
 
+/// Makes a segment look as if a later version had written it.
+#[cfg(test)]
+pub(super) fn write_later_format(txn: &WriteTransaction) {
+    txn.open_table(META).expect("it is there").insert("format", FORMAT + 1).expect("in memory");
+}
+
 fn meta(txn: &ReadTransaction, key: &str) -> Result<Option<u64>, StorageError> {
     match txn.open_table(META) {
         Ok(table) => Ok(table.get(key)?.map(|value| value.value())),

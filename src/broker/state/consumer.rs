@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::{
     broker::event::{self, Dequeue},
-    record::{ConsumerId, Offset, TopicId},
+    record::{ConsumerId, Offset, Timestamp, TopicId},
 };
 
 /// A registered consumer.
@@ -14,12 +14,13 @@ pub(in crate::broker) struct Consumer {
     pub(in crate::broker) topic: TopicId,
     pub(in crate::broker) name: Option<String>,
     pub(in crate::broker) cursor: Offset,
+    pub(in crate::broker) last_active: Timestamp,
     pub(in crate::broker) last_dequeue: Option<Dequeue>,
 }
 
 impl Consumer {
-    pub(in crate::broker) fn new(topic: TopicId, name: Option<String>, cursor: Offset) -> Self {
-        Self { id: ConsumerId(Uuid::new_v4()), topic, name, cursor, last_dequeue: None }
+    pub(in crate::broker) fn new(topic: TopicId, name: Option<String>, cursor: Offset, now: Timestamp) -> Self {
+        Self { id: ConsumerId(Uuid::new_v4()), topic, name, cursor, last_active: now, last_dequeue: None }
     }
 
     pub(super) fn from_event(event: &event::Consumer) -> Self {
@@ -28,6 +29,7 @@ impl Consumer {
             topic: TopicId(event.topic),
             name: event.name.clone(),
             cursor: Offset(event.cursor),
+            last_active: Timestamp(event.last_active_us),
             last_dequeue: event.last_dequeue,
         }
     }
@@ -38,6 +40,7 @@ impl Consumer {
             topic: self.topic.0,
             name: self.name.clone(),
             cursor: self.cursor.0,
+            last_active_us: self.last_active.0,
             last_dequeue: self.last_dequeue,
         }
     }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::event::{self, Event};
 use crate::{
-    record::{BatchHeader, ConsumerId, Offset, ProducerId, TopicId, TopicName},
+    record::{BatchHeader, ConsumerId, Offset, ProducerId, Timestamp, TopicId, TopicName},
     storage::{Entry, LiveHeads, Recovery, StorageError},
 };
 
@@ -54,10 +54,16 @@ impl State {
             Event::Producer(producer) => self.put_producer(producer)?,
             Event::ProducersExpired(ids) => ids.iter().for_each(|id| self.remove_producer(id)),
             Event::Consumer(consumer) => self.put_consumer(consumer)?,
-            Event::CursorMoved { consumer, cursor } => self.consumer_mut(consumer)?.cursor = Offset(*cursor),
-            Event::Dequeued { consumer, dequeue } => {
+            Event::ConsumersExpired(ids) => ids.iter().for_each(|id| self.remove_consumer(id)),
+            Event::CursorMoved { consumer, cursor, at_us } => {
+                let consumer = self.consumer_mut(consumer)?;
+                consumer.cursor = Offset(*cursor);
+                consumer.last_active = Timestamp(*at_us);
+            }
+            Event::Dequeued { consumer, dequeue, at_us } => {
                 let consumer = self.consumer_mut(consumer)?;
                 consumer.cursor = Offset(dequeue.next);
+                consumer.last_active = Timestamp(*at_us);
                 consumer.last_dequeue = Some(*dequeue);
             }
             Event::Trimmed { topic, head } => self.topic_mut(TopicId(*topic))?.trim(Offset(*head)),
@@ -130,6 +136,15 @@ impl State {
         topic.consumers.insert(consumer.id);
         self.consumers.insert(consumer.id, Arc::new(consumer));
         Ok(())
+    }
+
+    fn remove_consumer(&mut self, id: &[u8; 16]) {
+        let Some(consumer) = self.consumers.remove(&ConsumerId(Uuid::from_bytes(*id))) else {
+            return;
+        };
+        if let Ok(topic) = self.topic_mut(consumer.topic) {
+            topic.consumers.remove(&consumer.id);
+        }
     }
 
     fn topic_mut(&mut self, id: TopicId) -> Result<&mut Topic, Impossible> {

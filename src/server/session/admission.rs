@@ -6,11 +6,33 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::{MAX_IN_FLIGHT_BYTES, MAX_IN_FLIGHT_REQUESTS};
 
+/// Frames up to this size have a part of the budget of their own: one in so many bytes.
+const SMALL_FRAME_BYTES: usize = 256 * 1024;
+const SMALL_SHARE: usize = 4;
+
 /// The places of one connection, and the bytes of it and of the server.
 pub(super) struct Admission {
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
-    server_bytes: Arc<Semaphore>,
+    server: Arc<InboundBudget>,
+}
+
+/// The server's bytes for requests. Small frames have a part of their own, so that peers who announce large ones and
+/// then dawdle hold up only others with large ones.
+pub(in crate::server) struct InboundBudget {
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
+
+impl InboundBudget {
+    pub(in crate::server) fn new(bytes: usize) -> Self {
+        let small = bytes / SMALL_SHARE;
+        Self { small: Arc::new(Semaphore::new(small)), large: Arc::new(Semaphore::new(bytes - small)) }
+    }
+
+    fn part(&self, frame_bytes: usize) -> &Arc<Semaphore> {
+        if frame_bytes <= SMALL_FRAME_BYTES { &self.small } else { &self.large }
+    }
 }
 
 /// A request that was admitted. Dropped when it is answered.
@@ -21,11 +43,11 @@ pub(in crate::server) struct Admitted {
 }
 
 impl Admission {
-    pub(super) fn new(server_bytes: Arc<Semaphore>) -> Self {
+    pub(super) fn new(server: Arc<InboundBudget>) -> Self {
         Self {
             requests: Arc::new(Semaphore::new(MAX_IN_FLIGHT_REQUESTS)),
             bytes: Arc::new(Semaphore::new(MAX_IN_FLIGHT_BYTES)),
-            server_bytes,
+            server,
         }
     }
 
@@ -35,7 +57,7 @@ impl Admission {
         Admitted {
             _place: acquire(&self.requests, 1).await,
             _bytes: acquire(&self.bytes, bytes).await,
-            _server_bytes: acquire(&self.server_bytes, bytes).await,
+            _server_bytes: acquire(self.server.part(bytes), bytes).await,
         }
     }
 

@@ -52,7 +52,7 @@ impl Liveness {
 
     pub(super) fn due(&mut self, now: Instant) -> Due {
         if self.frame_due.is_some_and(|due| due <= now) {
-            let message = "a frame arrived slower than 65536 bytes a second";
+            let message = format!("a frame arrived slower than {MIN_FRAME_BYTES_PER_SECOND} bytes a second");
             return Due::Close(ErrorBody::new(ErrorCode::TooSlow, message, Vec::new()));
         }
         let silence = now - self.heard;

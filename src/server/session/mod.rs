@@ -13,7 +13,7 @@ mod reader;
 mod subscription;
 mod writer;
 
-pub(super) use admission::Admitted;
+pub(super) use admission::{Admitted, InboundBudget};
 pub(super) use outbox::Outbox;
 pub(super) use subscription::{Subscriptions, reserve, spawn as subscribe};
 
