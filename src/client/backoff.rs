@@ -24,7 +24,8 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn new(min: Duration, max: Duration, chance: StdRng) -> Self {
-        Self { min, max: max.max(min), next: Duration::ZERO, chance }
+        let min = min.min(FOREVER);
+        Self { min, max: max.clamp(min, FOREVER), next: Duration::ZERO, chance }
     }
 
     /// The delay before the next try: none at first, then between half and all of a bound that doubles.
@@ -82,7 +83,11 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_without_end_is_a_deadline_all_the_same() {
+    fn durations_without_end_are_bounded_all_the_same() {
         assert!(deadline_after(Duration::MAX) > Instant::now());
+        let mut backoff = Backoff::new(Duration::MAX, Duration::ZERO, StdRng::seed_from_u64(1));
+        for _ in 0..3 {
+            assert!(backoff.delay() <= FOREVER);
+        }
     }
 }

@@ -148,3 +148,66 @@ impl Waiter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Ping, encode_request};
+
+    fn ask(pending: &mut Pending) -> (u32, oneshot::Receiver<Result<Frame, Lost>>) {
+        let id = pending.new_id();
+        let (caller, receiver) = oneshot::channel();
+        let waiter = Waiter { opcode: Opcode::Ping, was_sent: false, asker: Asker::Caller(caller), _permit: None };
+        pending.ask(id, waiter, encode_request(&Ping {}, id, Vec::new()));
+        (id, receiver)
+    }
+
+    #[test]
+    fn numbers_go_round_without_zero_and_without_those_in_use() {
+        let mut pending = Pending::default();
+        let (first, _receiver) = ask(&mut pending);
+        assert_eq!(first, 1);
+        pending.last_id = u32::MAX - 1;
+        assert_eq!((pending.new_id(), pending.new_id()), (u32::MAX, 2));
+    }
+
+    #[test]
+    fn an_answer_to_a_request_that_has_not_left_is_nobodys() {
+        let mut pending = Pending::default();
+        let (id, _receiver) = ask(&mut pending);
+        assert!(pending.take(id, Opcode::Ping).is_none());
+        assert!(pending.fill(&mut WriteBuffer::default()));
+        assert!(pending.take(id, Opcode::Fetch).is_none());
+        assert!(pending.take(id, Opcode::Ping).is_some());
+        assert!(pending.take(id, Opcode::Ping).is_none());
+    }
+
+    #[test]
+    fn a_request_is_taken_back_only_before_it_has_left() {
+        let mut pending = Pending::default();
+        let ((sent, _first), mut buffer) = (ask(&mut pending), WriteBuffer::default());
+        pending.fill(&mut buffer);
+        let (unsent, _second) = ask(&mut pending);
+        assert_eq!((pending.forget(sent), pending.forget(unsent)), (true, false));
+        let before = buffer.size();
+        pending.fill(&mut buffer);
+        assert_eq!(buffer.size(), before);
+        assert!(pending.take(sent, Opcode::Ping).is_some() && pending.is_empty());
+    }
+
+    #[test]
+    fn what_is_lost_knows_whether_it_had_left() {
+        let mut pending = Pending::default();
+        let ((_, mut sent), (_, mut unsent)) = {
+            let first = ask(&mut pending);
+            pending.fill(&mut WriteBuffer::default());
+            (first, ask(&mut pending))
+        };
+        pending.take_all().into_iter().for_each(|waiter| waiter.lose(&Disconnect::Closed));
+        let was_sent = |receiver: &mut oneshot::Receiver<Result<Frame, Lost>>| match receiver.try_recv() {
+            Ok(Err(lost)) => lost.was_sent,
+            other => panic!("{other:?}"),
+        };
+        assert!(was_sent(&mut sent) && !was_sent(&mut unsent));
+    }
+}

@@ -15,6 +15,8 @@ use crate::{
 
 /// What a waiting delivery costs beside its body, about.
 const DELIVERY_OVERHEAD_BYTES: usize = 64;
+/// What may wait in any case: news that need no credit.
+const MIN_QUEUED_BYTES: usize = 64 * 1024;
 
 /// What comes out of a subscription: deliveries, then once why there are no more.
 pub(in crate::client) struct Deliveries {
@@ -32,7 +34,8 @@ pub(in crate::client) enum RouteEnd {
 }
 
 /// The driver's end. The queue holds what the server pushes and the consumer has not taken: at most three times the
-/// credit and one frame, which no delivery exceeds whose server honours the credit, however small its batches are.
+/// credit, and one frame. A server that honours the credit stays below that, however small its batches are; one that does
+/// not loses the connection.
 pub(super) struct Route {
     frames: mpsc::UnboundedSender<Result<Frame, RouteEnd>>,
     queued_bytes: Arc<AtomicUsize>,
@@ -42,7 +45,7 @@ pub(super) struct Route {
 impl Route {
     pub(super) fn new(credit_bytes: u64, max_frame_bytes: usize) -> (Self, Deliveries) {
         let credit_bytes = usize::try_from(credit_bytes).unwrap_or(usize::MAX);
-        let max_queued_bytes = credit_bytes.saturating_mul(3).saturating_add(max_frame_bytes);
+        let max_queued_bytes = credit_bytes.saturating_mul(3).saturating_add(max_frame_bytes + MIN_QUEUED_BYTES);
         let (sender, receiver) = mpsc::unbounded_channel();
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let deliveries = Deliveries { frames: receiver, queued_bytes: Arc::clone(&queued_bytes) };

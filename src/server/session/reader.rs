@@ -17,10 +17,16 @@ use super::{
 };
 use crate::protocol::{ErrorBody, ErrorCode, Frame, FrameDecoder, Ping, encode_request};
 
-/// Room for the first read, and for reads of a connection that says little.
-const SMALL_READ_BYTES: usize = 2 * 1024;
-/// Room for reads of a connection that fills small ones.
+/// The buffer of a connection that has said little.
+const SMALL_READ_BYTES: usize = 1024;
+/// The buffer of one that speaks: it serves many small requests, which share its memory until they are stored.
+const MEDIUM_READ_BYTES: usize = 8 * 1024;
+/// The buffer of one that fills medium ones.
 const LARGE_READ_BYTES: usize = 64 * 1024;
+/// A frame takes its place in the budget when this much of it is there.
+const ADMISSION_BYTES: usize = 2 * 1024;
+/// Less room than this is not worth a read.
+const MIN_SPARE_BYTES: usize = 512;
 
 /// The reading half of a connection.
 pub(super) struct Reader<R> {
@@ -69,7 +75,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         loop {
             if let Some(bytes) = self.decoder.frame_bytes(&self.buffer)? {
                 // A length alone takes nothing from the budget: the frame has to be coming.
-                if admitted.is_none() && self.buffer.len() >= bytes.min(SMALL_READ_BYTES) {
+                if admitted.is_none() && self.buffer.len() >= bytes.min(ADMISSION_BYTES) {
                     admitted = Some(self.admit(admission, outbox, bytes).await?);
                 }
                 if let Some(admitted) = admitted.take_if(|_| self.buffer.len() >= bytes)
@@ -127,8 +133,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Reads what has come, waiting for something.
     pub(super) async fn fill(&mut self, outbox: &Outbox) -> Result<(), End> {
-        self.buffer.reserve(self.read_bytes);
         loop {
+            if self.buffer.capacity() - self.buffer.len() < MIN_SPARE_BYTES {
+                self.buffer.reserve(self.read_bytes);
+            }
+            let room = self.buffer.capacity() - self.buffer.len();
             tokio::select! {
                 biased;
                 read = self.stream.read_buf(&mut self.buffer) => {
@@ -136,7 +145,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     if count == 0 {
                         return Err(End::Finished);
                     }
-                    self.read_bytes = if count >= SMALL_READ_BYTES { LARGE_READ_BYTES } else { SMALL_READ_BYTES };
+                    let is_bulk = count == room && room >= MEDIUM_READ_BYTES / 2;
+                    self.read_bytes = if is_bulk { LARGE_READ_BYTES } else { MEDIUM_READ_BYTES };
                     self.liveness.heard(Instant::now());
                     return Ok(());
                 }
@@ -160,6 +170,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             Due::Nothing => {}
         }
         self.timer.as_mut().reset(self.liveness.next());
+        // Nothing came for a while: ten thousand connections like this must not cost much.
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+            self.read_bytes = SMALL_READ_BYTES;
+        }
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! Writing the outbox to the socket: small frames joined, batches as they are.
 
-use std::{io::IoSlice, sync::Arc};
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -28,8 +31,7 @@ async fn write_all(sink: &mut (impl AsyncWrite + Unpin), frames: &[Outgoing]) ->
     let mut pieces = join(frames);
     let mut first = 0;
     while first < pieces.len() {
-        let slices: Vec<_> = pieces[first..].iter().take(MAX_PIECES).map(|piece| IoSlice::new(piece)).collect();
-        let written = tokio::time::timeout(WRITE_STALL_TIMEOUT, sink.write_vectored(&slices)).await;
+        let written = tokio::time::timeout(WRITE_STALL_TIMEOUT, write(sink, &pieces[first..])).await;
         let mut written = written.ok()?.ok().filter(|written| *written > 0)?;
         while written > 0 {
             let count = written.min(pieces[first].len());
@@ -41,6 +43,15 @@ async fn write_all(sink: &mut (impl AsyncWrite + Unpin), frames: &[Outgoing]) ->
         }
     }
     Some(())
+}
+
+/// One call of the system.
+async fn write(sink: &mut (impl AsyncWrite + Unpin), pieces: &[Bytes]) -> io::Result<usize> {
+    if let [piece] = pieces {
+        return sink.write(piece).await;
+    }
+    let slices: Vec<_> = pieces.iter().take(MAX_PIECES).map(|piece| IoSlice::new(piece)).collect();
+    sink.write_vectored(&slices).await
 }
 
 fn join(frames: &[Outgoing]) -> Vec<Bytes> {
