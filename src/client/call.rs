@@ -12,7 +12,7 @@ use super::{
     error::{Disconnect, Error},
     supervisor::NoConnection,
 };
-use crate::protocol::{ErrorBody, Frame, Request};
+use crate::protocol::{ErrorBody, Frame, Id, Request};
 
 /// Whether a request may be sent again when nobody knows what became of it.
 #[derive(Clone, Copy, PartialEq)]
@@ -21,6 +21,32 @@ pub(super) enum Repeat {
     Harmless,
     /// The caller is to decide.
     Never,
+}
+
+/// How a request may be asked.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    repeat: Repeat,
+    wait: Duration,
+    server_id: Option<Id>,
+}
+
+impl From<Repeat> for Terms {
+    fn from(repeat: Repeat) -> Self {
+        Self { repeat, wait: Duration::ZERO, server_id: None }
+    }
+}
+
+impl Terms {
+    /// The server may take this much longer, on purpose.
+    pub(super) fn waiting(self, wait: Duration) -> Self {
+        Self { wait, ..self }
+    }
+
+    /// The request names what exists in this data only.
+    pub(super) fn of_data(self, server_id: Id) -> Self {
+        Self { server_id: Some(server_id), ..self }
+    }
 }
 
 /// The answer to an `R`.
@@ -32,37 +58,30 @@ pub(super) struct Answered<R: Request> {
 }
 
 impl Client {
-    pub(super) async fn call<R: Request>(&self, request: &R, repeat: Repeat) -> Result<R::Answer, Error> {
-        self.call_waiting(request, repeat, Duration::ZERO).await.map(|answered| answered.answer)
+    /// The answer to a request without batches.
+    pub(super) async fn call<R: Request>(&self, request: &R, terms: impl Into<Terms>) -> Result<R::Answer, Error> {
+        self.ask(request, terms.into()).await.map(|answered| answered.answer)
     }
 
-    /// Asks, on one connection after the other if need be. `wait` is the time that the server may take on purpose.
-    pub(super) async fn call_waiting<R: Request>(
-        &self,
-        request: &R,
-        repeat: Repeat,
-        wait: Duration,
-    ) -> Result<Answered<R>, Error> {
-        let limit = self.inner.settings.request_timeout.saturating_add(wait);
+    /// Asks, on one connection after the other if need be.
+    pub(super) async fn ask<R: Request>(&self, request: &R, terms: Terms) -> Result<Answered<R>, Error> {
+        let limit = self.inner.settings.request_timeout.saturating_add(terms.wait);
         let mut call = Call { limit, deadline: deadline_after(limit), may_have_applied: false };
         loop {
-            let connection = call.connection(self).await?;
+            let connection = call.connection(self, terms.server_id).await?;
             let lost = match call.attempt(&connection, request).await? {
                 Ok(frame) => match decode::<R>(&frame) {
                     Ok((answer, batches)) => {
                         return Ok(Answered { answer, batches, granted: connection.granted().clone() });
                     }
-                    // The server is leaving; the next connection is to one that is not.
-                    Err(error) if is_farewell(&error) => {
-                        connection.drain();
-                        continue;
-                    }
+                    // The next connection is to a server that stays.
+                    Err(error) if is_farewell(&error) => continue,
                     Err(error) => return Err(call.refused(error)),
                 },
                 Err(lost) => lost,
             };
             call.may_have_applied |= lost.was_sent;
-            if lost.was_sent && repeat == Repeat::Never {
+            if lost.was_sent && terms.repeat == Repeat::Never {
                 return Err(lost.into());
             }
         }
@@ -74,7 +93,7 @@ impl Client {
     }
 }
 
-/// Whether a request was refused, without effect, because the server ends the connection.
+/// Whether a request was refused, without effect, because the server ends the connection, which takes no more then.
 pub(super) fn is_farewell(error: &Error) -> bool {
     let Error::Refused(refusal) = error else { return false };
     refusal.is(ErrorBody::RETRYABLE) && refusal.is(ErrorBody::CLOSES_CONNECTION) && !error.may_have_applied()
@@ -87,12 +106,15 @@ struct Call {
 }
 
 impl Call {
-    async fn connection(&self, client: &Client) -> Result<Connection, Error> {
-        match client.connection(self.deadline).await {
-            Ok(connection) => Ok(connection),
-            Err(NoConnection::Closed(error)) => Err(error.with_effect(self.may_have_applied)),
-            Err(NoConnection::TimedOut(why)) => Err(self.timed_out(self.may_have_applied, why)),
-        }
+    async fn connection(&self, client: &Client, server_id: Option<Id>) -> Result<Connection, Error> {
+        let connection = match client.connection(self.deadline).await {
+            Ok(connection) => connection,
+            Err(NoConnection::Closed(error)) => return Err(error.with_effect(self.may_have_applied)),
+            Err(NoConnection::TimedOut(why)) => return Err(self.timed_out(self.may_have_applied, why)),
+        };
+        let checked = server_id.map_or(Ok(()), |opened| connection.granted().check_data(opened));
+        checked.map_err(|error| error.with_effect(self.may_have_applied))?;
+        Ok(connection)
     }
 
     /// One try: the answer, or how it was lost. `Err`: the time is over.

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Client, Error, admin::topic_name, call::Repeat, continuity::Continuity};
+use super::{
+    Client, Error,
+    admin::topic_name,
+    call::{Repeat, Terms},
+    continuity::Continuity,
+};
 use crate::{
     limits::{MAX_DELIVERY_BYTES, MAX_WAIT_MS},
     protocol::Fetch,
@@ -71,7 +76,7 @@ impl Client {
         let max_wait_ms = wait_ms(options.max_wait);
         let request = Fetch { topic: topic_name(topic)?, offset: offset.0, max_bytes: options.max_bytes, max_wait_ms };
         let wait = Duration::from_millis(max_wait_ms.into());
-        let answered = self.call_waiting(&request, Repeat::Harmless, wait).await?;
+        let answered = self.ask(&request, Terms::from(Repeat::Harmless).waiting(wait)).await?;
         let mut continuity = Continuity::new(offset);
         let batches = answered.batches.into_iter().map(|bytes| continuity.accept(bytes));
         Ok(Fetched {

@@ -1,4 +1,5 @@
 //! A server in this process, and clients that talk to it over TCP: what protocol.md promises, seen from outside.
 
-mod support;
 mod exactly_once;
+mod malformed;
+mod support;

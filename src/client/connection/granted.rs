@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::{
-    client::error::Disconnect,
+    client::error::{Disconnect, Error},
     limits::{BATCH_HEADER_BYTES, FRAME_HEADER_BYTES, MAX_APPEND_COMMITS, MIN_FRAME_BYTES},
     protocol::{Hello, HelloAnswer, Id},
 };
@@ -52,6 +54,16 @@ impl Granted {
         match granted.leaves_room() {
             true => Ok(granted),
             false => violation(format!("limits that leave no room to work: {answer:?}")),
+        }
+    }
+
+    /// Ids, sequences and offsets are good in the data that they come from, and in no other.
+    pub(in crate::client) fn check_data(&self, opened: Id) -> Result<(), Error> {
+        match self.server_id == opened {
+            true => Ok(()),
+            false => {
+                Err(Error::ServerChanged { opened: Uuid::from_bytes(opened), found: Uuid::from_bytes(self.server_id) })
+            }
         }
     }
 

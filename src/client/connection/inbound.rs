@@ -5,7 +5,7 @@ use crate::{
         connection::shared::Shared,
         error::{Disconnect, Refusal},
     },
-    protocol::{ErrorBody, Frame, Opcode, Ping, PingAnswer, Request, decode_request, encode_answer},
+    protocol::{ErrorBody, Frame, Opcode, Ping, PingAnswer, Request, decode_answer, decode_request, encode_answer},
 };
 
 /// Takes a frame. `Err`: the server does what the protocol does not allow, and the connection cannot go on.
@@ -17,7 +17,17 @@ pub(super) fn accept(shared: &Shared, frame: Frame) -> Result<(), Disconnect> {
     };
     match (opcode, header.is_answer) {
         (Opcode::Deliver, true) if !header.is_error() => shared.deliver(frame),
-        (opcode, true) => shared.answer(opcode, frame),
+        (opcode, true) => {
+            let refusal = header.is_error().then(|| decode_answer::<ErrorBody>(&frame).ok()).flatten();
+            shared.answer(opcode, frame)?;
+            // The server closes after this, though other answers may follow.
+            if let Some((body, _)) = refusal
+                && body.is(ErrorBody::CLOSES_CONNECTION)
+            {
+                shared.drain(Disconnect::Refused(Refusal::new(body)));
+            }
+            Ok(())
+        }
         (Opcode::Ping, false) => {
             let _: Ping = read(&frame)?;
             shared.post(encode_answer(Opcode::Ping, header.correlation_id, &PingAnswer {}, Vec::new()));

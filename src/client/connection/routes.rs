@@ -27,7 +27,7 @@ pub(in crate::client) struct Deliveries {
 /// Why a subscription delivers no more.
 #[derive(Clone, Debug)]
 pub(in crate::client) enum RouteEnd {
-    /// Its connection ended: the next one can carry it on.
+    /// Its connection ended, or it did for now: another one can carry it on.
     Lost(Disconnect),
     /// The server ended it.
     Failed(Error),

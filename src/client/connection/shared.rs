@@ -22,9 +22,10 @@ use super::{
     routes::{Route, RouteEnd},
 };
 use crate::{
-    client::error::Disconnect,
+    client::error::{Disconnect, Error},
     protocol::{
-        Frame, Opcode, OutFrame, Ping, Request, Subscribe, SubscribeAnswer, Unsubscribe, decode_answer, encode_request,
+        ErrorBody, Frame, Opcode, OutFrame, Ping, Request, Subscribe, SubscribeAnswer, Unsubscribe, decode_answer,
+        encode_request,
     },
 };
 
@@ -219,7 +220,12 @@ impl Shared {
             let route = self.lock().routes.remove(&id);
             match (opcode, route) {
                 (Opcode::Subscribe | Opcode::Deliver, Some(route)) => {
-                    route.end(RouteEnd::Failed(error));
+                    route.end(match error {
+                        Error::Refused(refusal) if refusal.is(ErrorBody::RETRYABLE) => {
+                            RouteEnd::Lost(Disconnect::Refused(refusal))
+                        }
+                        error => RouteEnd::Failed(error),
+                    });
                     return Ok(());
                 }
                 (Opcode::Credit, None) => return Ok(()),

@@ -2,16 +2,15 @@
 
 use tokio::sync::OnceCell;
 
-use super::{
-    Consumer,
-    dequeue::Dequeuing,
-    feed::Feed,
-    place::{Place, register},
-};
+use super::{Consumer, dequeue::Dequeuing, feed::Feed, place::Place};
 use crate::{
-    client::{Client, Error, admin::topic_name},
+    client::{
+        Client, Error,
+        admin::topic_name,
+        call::{Repeat, Terms},
+    },
     limits::MAX_CREDIT_BYTES,
-    protocol::Start,
+    protocol::{RegisterConsumer, Start},
     record::{ConsumerId, check_name},
 };
 
@@ -65,14 +64,17 @@ impl ConsumerBuilder {
     pub async fn open(self) -> Result<Consumer, Error> {
         let (client, topic) = (self.client, topic_name(&self.topic)?);
         let (place, id) = match &self.name {
-            None => (Place::find(&client, &topic, self.start).await?, None),
+            None => (Place::find(&client, &topic, self.start, Repeat::Harmless.into()).await?, None),
             Some(name) => {
                 check_name(name).map_err(|source| Error::InvalidName { what: "consumer", source })?;
                 if matches!(self.start, Start::Cursor(_)) {
                     return Err(Error::invalid("a named consumer has a cursor of its own to start at"));
                 }
-                let registered = register(&client, &topic, Some(name), self.start).await?;
-                let place = Place::of_cursor(&client, registered.consumer_id).await?;
+                let request = RegisterConsumer { topic: topic.clone(), name: Some(name.clone()), start: self.start };
+                let registered = client.ask(&request, Repeat::Harmless.into()).await?;
+                let terms = Terms::from(Repeat::Harmless).of_data(registered.granted.server_id);
+                let registered = registered.answer;
+                let place = Place::of_cursor(&client, registered.consumer_id, terms).await?;
                 // Reading begins at this position, also when the cursor is moved before.
                 let place = Place { moving: None, ..place };
                 (place, Some(ConsumerId(uuid::Uuid::from_bytes(registered.consumer_id))))
@@ -83,6 +85,7 @@ impl ConsumerBuilder {
             client,
             topic,
             credit_bytes: self.credit_bytes,
+            server_id: place.server_id,
             id: OnceCell::new_with(id),
             current: None,
             position: place.offset,

@@ -60,8 +60,8 @@ impl Consumer {
             let is_repeated = self.dequeuing.open_attempt.is_some();
             let Attempt { cursor, number } = self.attempt(consumer_id).await?;
             let request = Dequeue { consumer_id, cursor: cursor.0, attempt: number, max_records, max_wait_ms };
-            let wait = Duration::from_millis(max_wait_ms.into());
-            let error = match self.client.call_waiting(&request, Repeat::Harmless, wait).await {
+            let terms = self.terms(Repeat::Harmless).waiting(Duration::from_millis(max_wait_ms.into()));
+            let error = match self.client.ask(&request, terms).await {
                 Ok(answered) => return self.dequeued(cursor, &answered.answer, answered.batches),
                 Err(error) => error,
             };
@@ -71,7 +71,8 @@ impl Consumer {
                 self.dequeuing.open_attempt = None;
             }
             if is_mismatch {
-                self.dequeuing.cursor = None;
+                let cursor = error.refusal().and_then(|refusal| refusal.details().first());
+                self.dequeuing.cursor = cursor.copied().map(Offset);
             }
             // Somebody else was first, and this call has taken nothing: on to the new cursor. Everything else is told.
             if !is_mismatch || may_have_applied {
@@ -87,7 +88,7 @@ impl Consumer {
         }
         let cursor = match self.dequeuing.cursor {
             Some(cursor) => cursor,
-            None => Place::of_cursor(&self.client, consumer_id).await?.offset,
+            None => Place::of_cursor(&self.client, consumer_id, self.terms(Repeat::Harmless)).await?.offset,
         };
         let attempt = Attempt { cursor, number: self.client.random() };
         self.dequeuing.open_attempt = Some(attempt);

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     client::{Client, Error, connection::RouteEnd, continuity::Continuity},
-    protocol::{ErrorCode, Id, Start},
+    protocol::{Id, Start},
     record::Offset,
 };
 
@@ -121,25 +121,12 @@ impl Feed {
 
     fn subscribe(&self) -> impl Future<Output = Result<Opened, Error>> + use<> {
         let start = self.moving.unwrap_or(Start::Offset(self.continuity.next().0));
-        subscription::open(self.client.clone(), self.topic.clone(), start, self.credit_bytes)
+        subscription::open(self.client.clone(), self.server_id, self.topic.clone(), start, self.credit_bytes)
     }
 
     /// `Err`: also when there is a gap, behind which it goes on.
     fn opened(&mut self, opened: Result<Opened, Error>) -> Result<(), Error> {
-        let opened = match opened {
-            Ok(opened) => opened,
-            // Retention went past the place: from the head on then, and what is missing becomes a gap below.
-            Err(error) if error.code() == Some(ErrorCode::OffsetBeforeHead) && self.moving != Some(Start::Head) => {
-                self.moving = Some(Start::Head);
-                self.source = Source::Idle;
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        if opened.server_id != self.server_id {
-            let (opened, found) = (uuid::Uuid::from_bytes(self.server_id), uuid::Uuid::from_bytes(opened.server_id));
-            return Err(Error::ServerChanged { opened, found });
-        }
+        let opened = opened?;
         let answer = opened.answer;
         (self.head, self.tail) = (Offset(answer.head), Offset(answer.tail));
         self.source = Source::Live(Box::new(opened.subscription));

@@ -28,14 +28,13 @@ pub use self::{
     delivery::{ConsumerRecord, Delivery, DeliveryRecords},
 };
 
-use self::{
-    dequeue::Dequeuing,
-    feed::Feed,
-    place::{Place, register},
+use self::{dequeue::Dequeuing, feed::Feed, place::Place};
+use super::{
+    Client, Error,
+    call::{Repeat, Terms},
 };
-use super::{Client, Error, call::Repeat};
 use crate::{
-    protocol::{Backlog, Commit, CursorMove, Start},
+    protocol::{Backlog, Commit, CursorMove, Id, RegisterConsumer, Start},
     record::{ConsumerId, Offset},
 };
 
@@ -58,6 +57,8 @@ pub struct Consumer {
     client: Client,
     topic: String,
     credit_bytes: u64,
+    /// The data that its id and its offsets are of.
+    server_id: Id,
     id: OnceCell<ConsumerId>,
     feed: Feed,
     current: Option<Current>,
@@ -158,7 +159,7 @@ impl Consumer {
     /// # Cancel safety
     /// The consumer stays where it was.
     pub async fn seek(&mut self, to: Start) -> Result<(), Error> {
-        let place = Place::find(&self.client, &self.topic, to).await?;
+        let place = Place::find(&self.client, &self.topic, to, self.terms(Repeat::Harmless)).await?;
         self.feed = Feed::new(self.client.clone(), self.topic.clone(), self.credit_bytes, place);
         self.current = None;
         self.position = place.offset;
@@ -200,8 +201,10 @@ impl Consumer {
     /// Without a name, a consumer that nobody uses may be registered.
     pub async fn id(&self) -> Result<ConsumerId, Error> {
         let register = async {
-            let start = Start::Offset(self.position.0);
-            let registered = register(&self.client, &self.topic, None, start).await?;
+            let (topic, start) = (self.topic.clone(), Start::Offset(self.position.0));
+            // Every registration without a name makes another one, so it is not repeated unasked.
+            let terms = self.terms(Repeat::Never);
+            let registered = self.client.call(&RegisterConsumer { topic, name: None, start }, terms).await?;
             Ok(ConsumerId(Uuid::from_bytes(registered.consumer_id)))
         };
         self.id.get_or_try_init(|| register).await.copied()
@@ -223,18 +226,24 @@ impl Consumer {
     /// Moves the cursor to an offset, also backward. The position stays where it is.
     ///
     /// # Errors
-    /// As [`Self::commit`].
+    /// As [`Self::commit`]; [`Error::ConnectionLost`], since others may have moved the cursor meanwhile.
     ///
     /// # Cancel safety
-    /// The cursor may have moved. Calling again is harmless.
+    /// The cursor may have moved.
     pub async fn rewind(&self, offset: Offset) -> Result<Offset, Error> {
         self.move_cursor(offset, true).await
     }
 
     async fn move_cursor(&self, offset: Offset, rewind: bool) -> Result<Offset, Error> {
         let consumer_id = *self.id().await?.0.as_bytes();
+        // Somebody else may have moved it forward between a rewind and its repetition.
+        let repeat = if rewind { Repeat::Never } else { Repeat::Harmless };
         let request = Commit { consumer_id, offset: offset.0, rewind };
-        Ok(Offset(self.client.call(&request, Repeat::Harmless).await?.cursor))
+        Ok(Offset(self.client.call(&request, self.terms(repeat)).await?.cursor))
+    }
+
+    fn terms(&self, repeat: Repeat) -> Terms {
+        Terms::from(repeat).of_data(self.server_id)
     }
 
     /// A move of the cursor for [`Producer::send_all`](super::Producer::send_all), which makes it together with an append.
@@ -257,7 +266,7 @@ impl Consumer {
     /// As [`Self::id`].
     pub async fn backlog(&self) -> Result<u64, Error> {
         let consumer_id = *self.id().await?.0.as_bytes();
-        Ok(self.client.call(&Backlog { consumer_id }, Repeat::Harmless).await?.backlog)
+        Ok(self.client.call(&Backlog { consumer_id }, self.terms(Repeat::Harmless)).await?.backlog)
     }
 }
 

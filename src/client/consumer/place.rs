@@ -1,10 +1,8 @@
 //! From where to start to an offset.
 
-use std::time::Duration;
-
 use crate::{
-    client::{Client, Error, call::Repeat},
-    protocol::{Backlog, DescribeTopic, Id, RegisterConsumer, RegisterConsumerAnswer, Start},
+    client::{Client, Error, call::Terms},
+    protocol::{Backlog, DescribeTopic, Id, Start},
     record::{Offset, Timestamp},
 };
 
@@ -23,12 +21,11 @@ pub(super) struct Place {
 
 impl Place {
     /// Finds it.
-    pub(super) async fn find(client: &Client, topic: &str, start: Start) -> Result<Self, Error> {
+    pub(super) async fn find(client: &Client, topic: &str, start: Start, terms: Terms) -> Result<Self, Error> {
         if let Start::Cursor(id) = start {
-            return Self::of_cursor(client, id).await;
+            return Self::of_cursor(client, id, terms).await;
         }
-        let request = DescribeTopic { topic: topic.to_owned() };
-        let answered = client.call_waiting(&request, Repeat::Harmless, Duration::ZERO).await?;
+        let answered = client.ask(&DescribeTopic { topic: topic.to_owned() }, terms).await?;
         let (head, tail) = (Offset(answered.answer.topic.head), Offset(answered.answer.topic.tail));
         let offset = match start {
             Start::Head | Start::Cursor(_) => head,
@@ -41,8 +38,8 @@ impl Place {
     }
 
     /// The cursor of a consumer.
-    pub(super) async fn of_cursor(client: &Client, consumer_id: Id) -> Result<Self, Error> {
-        let answered = client.call_waiting(&Backlog { consumer_id }, Repeat::Harmless, Duration::ZERO).await?;
+    pub(super) async fn of_cursor(client: &Client, consumer_id: Id, terms: Terms) -> Result<Self, Error> {
+        let answered = client.ask(&Backlog { consumer_id }, terms).await?;
         let answer = answered.answer;
         Ok(Self {
             offset: Offset(answer.cursor),
@@ -52,16 +49,4 @@ impl Place {
             server_id: answered.granted.server_id,
         })
     }
-}
-
-/// Registers a consumer. Without a name every registration makes another one, so it is not repeated unasked.
-pub(super) async fn register(
-    client: &Client,
-    topic: &str,
-    name: Option<&str>,
-    start: Start,
-) -> Result<RegisterConsumerAnswer, Error> {
-    let repeat = if name.is_some() { Repeat::Harmless } else { Repeat::Never };
-    let request = RegisterConsumer { topic: topic.to_owned(), name: name.map(str::to_owned), start };
-    client.call(&request, repeat).await
 }

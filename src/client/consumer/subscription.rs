@@ -34,8 +34,6 @@ pub(super) struct Subscription {
 pub(super) struct Opened {
     pub(super) subscription: Subscription,
     pub(super) answer: SubscribeAnswer,
-    /// Identity of the data that is read.
-    pub(super) server_id: Id,
 }
 
 /// What one Deliver carries.
@@ -45,7 +43,13 @@ pub(super) struct Delivered {
 }
 
 /// Subscribes, waiting for a connection for as long as it takes.
-pub(super) async fn open(client: Client, topic: String, start: Start, credit_bytes: u64) -> Result<Opened, Error> {
+pub(super) async fn open(
+    client: Client,
+    server_id: Id,
+    topic: String,
+    start: Start,
+    credit_bytes: u64,
+) -> Result<Opened, Error> {
     let request = Subscribe { topic, start, credit_bytes };
     let mut backoff = client.inner.settings.backoff();
     loop {
@@ -54,10 +58,11 @@ pub(super) async fn open(client: Client, topic: String, start: Start, credit_byt
             Err(NoConnection::Closed(error)) => return Err(error),
             Err(NoConnection::TimedOut(_)) => continue,
         };
+        connection.granted().check_data(server_id)?;
         match open_on(&client, &connection, &request).await {
             Ok(Some(opened)) => return Ok(opened),
             Ok(None) => {}
-            Err(error) if is_farewell(&error) => connection.drain(),
+            Err(error) if is_farewell(&error) => {}
             Err(error) if error.refusal().is_some() && error.is_retryable() => {
                 sleep(backoff.delay_after_refusal()).await;
             }
@@ -82,7 +87,7 @@ async fn open_on(client: &Client, connection: &Connection, request: &Subscribe) 
         credit: CreditLine::new(request.credit_bytes),
         is_over: false,
     };
-    Ok(Some(Opened { subscription, answer, server_id: connection.granted().server_id }))
+    Ok(Some(Opened { subscription, answer }))
 }
 
 impl Subscription {

@@ -14,9 +14,9 @@ use crate::{
     },
     protocol::{
         Backlog, BacklogAnswer, Commit, CommitAnswer, Credit, Deliver, Dequeue, DequeueAnswer, DescribeTopic,
-        DescribeTopicAnswer, ErrorCode, FrameHeader, Gap, OffsetForTimestamp, OffsetForTimestampAnswer, Opcode,
-        OutFrame, RegisterConsumer, RegisterConsumerAnswer, Start, Subscribe, SubscribeAnswer, TopicInfo, Unsubscribe,
-        UnsubscribeAnswer,
+        DescribeTopicAnswer, ErrorBody, ErrorCode, FrameHeader, Gap, OffsetForTimestamp, OffsetForTimestampAnswer,
+        Opcode, OutFrame, RegisterConsumer, RegisterConsumerAnswer, Start, Subscribe, SubscribeAnswer, TopicInfo,
+        Unsubscribe, UnsubscribeAnswer, encode_error,
     },
     record::{Batch, Offset, Timestamp},
 };
@@ -230,27 +230,26 @@ async fn a_gap_is_said_once_and_reading_goes_on_behind_it() {
 
 #[tokio::test(start_paused = true)]
 async fn records_that_went_while_the_connection_was_lost_are_a_gap() {
-    for refuses in [false, true] {
-        let (mut server, mut peer, _client, mut consumer) = consuming(0, |builder| builder).await;
-        let subscribed = started(&mut consumer, &mut peer, 0).await;
-        peer.deliver(&subscribed, None, vec![stored_batch(0, &["0"])]).await;
-        assert_eq!(next_value(&mut consumer).await.0, 0);
-        drop(peer);
-        let mut peer = server.accept().await;
-        let script = async {
-            if !refuses {
-                return peer.subscribe(Start::Offset(1), 40).await;
-            }
-            let asked = peer.expect::<Subscribe>().await;
-            assert_eq!(asked.request.start, Start::Offset(1));
-            peer.refuse(&asked, ErrorCode::OffsetBeforeHead).await;
-            peer.subscribe(Start::Head, 40).await
-        };
-        let (gap, subscribed) = tokio::join!(next_error(&mut consumer), script);
-        assert!(matches!(gap, Error::Gap { from: Offset(1), to: Offset(40) }), "{gap:?}");
-        peer.deliver(&subscribed, None, vec![stored_batch(40, &["40"])]).await;
-        assert_eq!(next_value(&mut consumer).await.0, 40);
-    }
+    let (mut server, mut peer, _client, mut consumer) = consuming(0, |builder| builder).await;
+    let subscribed = started(&mut consumer, &mut peer, 0).await;
+    peer.deliver(&subscribed, None, vec![stored_batch(0, &["0"])]).await;
+    assert_eq!(next_value(&mut consumer).await.0, 0);
+    drop(peer);
+    let mut peer = server.accept().await;
+    let (gap, subscribed) = tokio::join!(next_error(&mut consumer), peer.subscribe(Start::Offset(1), 40));
+    assert!(matches!(gap, Error::Gap { from: Offset(1), to: Offset(40) }), "{gap:?}");
+    peer.deliver(&subscribed, None, vec![stored_batch(40, &["40"])]).await;
+    assert_eq!(next_value(&mut consumer).await.0, 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_a_leaving_server_ends_goes_on_elsewhere() {
+    let (mut server, mut old, _client, mut consumer) = consuming(0, |builder| builder).await;
+    let mut subscribed = started(&mut consumer, &mut old, 0).await;
+    subscribed.header.opcode = Opcode::Deliver as u16;
+    old.refuse(&subscribed, ErrorCode::ShuttingDown).await;
+    let mut new = meanwhile(&mut consumer, server.accept()).await;
+    started(&mut consumer, &mut new, 0).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -352,19 +351,20 @@ async fn a_credit_that_meets_the_end_of_its_subscription_does_no_harm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_data_at_the_same_address_is_not_read_as_if_it_were_the_first() {
-    let (mut server, mut peer, _client, mut consumer) = consuming(0, |builder| builder).await;
-    started(&mut consumer, &mut peer, 0).await;
+async fn nothing_that_belongs_to_one_data_is_said_to_another() {
+    let (mut server, mut peer, _client, mut consumer) = named(5).await;
+    started(&mut consumer, &mut peer, 5).await;
     drop(peer);
     let mut other = granted_answer();
     other.server_id = [8; 16];
-    let script = async {
-        let mut peer = server.accept_with(&other).await;
-        peer.subscribe(Start::Offset(0), 0).await;
-        peer
-    };
-    let (error, _peer) = tokio::join!(next_error(&mut consumer), script);
-    assert!(matches!(error, Error::ServerChanged { .. }), "{error:?}");
+    let (error, mut peer) = tokio::join!(next_error(&mut consumer), server.accept_with(&other));
+    let seek = consumer.seek(Start::Head).await.expect_err("other data");
+    let dequeue = consumer.dequeue(1, WAIT).await.expect_err("other data");
+    let (commit, backlog) = (consumer.commit(Offset(6)).await, consumer.backlog().await);
+    for error in [error, seek, dequeue, commit.expect_err("other data"), backlog.expect_err("other data")] {
+        assert!(matches!(error, Error::ServerChanged { .. }), "{error:?}");
+    }
+    peer.expect_silence().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -515,6 +515,7 @@ async fn a_cursor_that_another_moved_is_followed_unless_records_may_be_lost() {
     let script = async {
         peer.backlog(42, 100).await;
         let first = peer.expect::<Dequeue>().await;
+        // A server that does not say where the cursor is has to be asked.
         peer.refuse(&first, ErrorCode::CursorMismatch).await;
         peer.backlog(50, 100).await;
         let second = peer.expect::<Dequeue>().await;
@@ -525,8 +526,8 @@ async fn a_cursor_that_another_moved_is_followed_unless_records_may_be_lost() {
         drop(peer);
         let mut peer = server.accept().await;
         let again = peer.expect::<Dequeue>().await;
-        peer.refuse(&again, ErrorCode::CursorMismatch).await;
-        peer.backlog(60, 100).await;
+        let mismatch = ErrorBody::new(ErrorCode::CursorMismatch, "scripted", vec![60]);
+        peer.send(encode_error(again.header, &mismatch)).await;
         let next = peer.expect::<Dequeue>().await;
         assert_eq!(next.request.cursor, 60);
         dequeued(&mut peer, &next, 60, &["60"], false).await;

@@ -64,7 +64,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// How many bytes of records may be enqueued and not acknowledged. It bounds the memory that the producer takes.
+    /// How many bytes of records may be enqueued and not acknowledged. It bounds the memory that the producer takes, within
+    /// a factor of two.
     /// Default: 8 MiB.
     pub fn window_bytes(mut self, bytes: usize) -> Self {
         self.window_bytes = bytes;
@@ -99,7 +100,7 @@ impl ProducerBuilder {
         let repeat = if self.name.is_some() { Repeat::Harmless } else { Repeat::Never };
         let request =
             RegisterProducer { topic: topic_name(&self.topic)?, name: self.name.clone(), create: self.create.clone() };
-        let answered = self.client.call_waiting(&request, repeat, Duration::ZERO).await?;
+        let answered = self.client.ask(&request, repeat.into()).await?;
         let registered = answered.answer;
         // Half of all numbers is enough for ever, and then no sum of them overflows.
         if registered.last_sequence > u64::MAX / 2 {

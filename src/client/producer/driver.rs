@@ -135,11 +135,7 @@ impl Driver {
             Err(NoConnection::Closed(error)) => return Err(error),
             Err(NoConnection::TimedOut(why)) => return Err(self.timed_out(why)),
         };
-        let (opened, found) = (self.identity.server_id, connection.granted().server_id);
-        if opened != found {
-            let (opened, found) = (uuid::Uuid::from_bytes(opened), uuid::Uuid::from_bytes(found));
-            return Err(Error::ServerChanged { opened, found });
-        }
+        connection.granted().check_data(self.identity.server_id)?;
         self.connection = Some(connection.clone());
         Ok(Some(connection))
     }

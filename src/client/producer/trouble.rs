@@ -64,9 +64,6 @@ impl Driver {
         let batch = self.flight.batch(index);
         batch.may_be_stored |= error.may_have_applied();
         if is_farewell(&error) {
-            if let Some(connection) = &self.connection {
-                connection.drain();
-            }
             self.worsen(Trouble::Reconnect);
         } else if error.is_retryable() {
             self.worsen(Trouble::Retry(Some(error)));

@@ -20,7 +20,7 @@ pub(crate) use self::{
 };
 
 /// Far longer than anything takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits, but not for ever.
 #[track_caller]

@@ -252,7 +252,9 @@ impl Raw {
             if closes(code) {
                 return self.goodbye(code).await;
             }
-            let frame = self.frame_where(move |frame| is_answer_to(frame, id) || is_goodbye(frame)).await;
+            // Not is_answer_to: a Deliver that a client sends is refused under the opcode of Deliver.
+            let is_answer = move |frame: &Frame| frame.header.is_answer && frame.header.correlation_id == id;
+            let frame = self.frame_where(move |frame| is_answer(frame) || is_goodbye(frame)).await;
             let error = error_of(&frame);
             assert!(!is_goodbye(&frame), "GoAway at {caller}: {error:?}");
             assert_eq!(error.known(), Some(code), "at {caller}: {error:?}");
