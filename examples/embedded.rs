@@ -22,7 +22,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut consumer = client.consumer("orders").open().await?;
     let first = consumer.next_record().await?.expect("one was sent");
     assert_eq!(&first.record.value[..], b"first");
-    println!("offset {} holds {:?}", first.offset, first.record.value);
 
     drop(stop);
     running.await??;

@@ -10,6 +10,9 @@
 //!
 //! The server is at `CONNECTIFY_SERVER`, or 127.0.0.1:7466.
 
+#![expect(clippy::print_stdout, reason = "the figures are its output")]
+#![expect(clippy::cast_possible_truncation, reason = "figures are rounded")]
+
 use std::{
     error::Error,
     fs::File,

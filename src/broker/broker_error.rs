@@ -118,6 +118,6 @@ pub enum Error {
         /// Which part.
         index: usize,
         /// Why.
-        error: Box<Error>,
+        error: Box<Self>,
     },
 }

@@ -40,7 +40,16 @@ pub(super) struct Settling(Vec<Settle>);
 impl<'a> Group<'a> {
     pub(super) fn new(state: &'a mut State, now: Timestamp, full: Option<Error>, bytes: usize) -> Self {
         let block = Block::with_capacity(bytes);
-        Self { state, now, full, block, topics: Vec::new(), consumers: Vec::new(), frees_room: false, settle: Vec::new() }
+        Self {
+            state,
+            now,
+            full,
+            block,
+            topics: Vec::new(),
+            consumers: Vec::new(),
+            frees_room: false,
+            settle: Vec::new(),
+        }
     }
 
     pub(super) fn settling(&mut self) -> Settling {
@@ -222,7 +231,8 @@ impl<'a> Group<'a> {
         cursor: Offset,
     ) -> Result<ConsumerState, Error> {
         let topic = decide::topic(self.state, topic)?;
-        let (id, (consumer, existed)) = (topic.id, decide::register_consumer(self.state, topic, name, cursor, self.now)?);
+        let (id, (consumer, existed)) =
+            (topic.id, decide::register_consumer(self.state, topic, name, cursor, self.now)?);
         if !existed {
             self.room()?;
             self.record(&Event::Consumer(consumer.to_event()));
@@ -297,6 +307,11 @@ impl<'a> Group<'a> {
 }
 
 impl Settling {
+    /// How many callers wait.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Tells every caller, in order.
     pub(super) fn settle(self, durable: &Result<(), Error>) {
         for settle in self.0 {

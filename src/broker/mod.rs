@@ -60,8 +60,11 @@ pub struct Broker {
     queue: Arc<Queue>,
     view: Arc<View>,
     disk_reads: Arc<Semaphore>,
-    writer: Arc<Mutex<Option<JoinHandle<Result<(), StorageError>>>>>,
+    /// Taken by whoever closes the broker.
+    writer: Arc<Mutex<Option<WriterThread>>>,
 }
+
+type WriterThread = JoinHandle<Result<(), StorageError>>;
 
 impl Broker {
     /// Recovers the state and starts the writer thread. Blocks while it reads.
@@ -72,13 +75,14 @@ impl Broker {
         let (queue, view) = (Arc::new(Queue::default()), Arc::new(View::default()));
         let writer = Writer::open(config, open, queue.clone(), view.clone())?;
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run());
-        let thread = thread.map_err(|source| StorageError::Io { what: "starting the writer thread".to_owned(), source })?;
+        let thread =
+            thread.map_err(|source| StorageError::Io { what: "starting the writer thread".to_owned(), source })?;
         let disk_reads = Arc::new(Semaphore::new(MAX_DISK_READS));
         Ok(Self { queue, view, disk_reads, writer: Arc::new(Mutex::new(Some(thread))) })
     }
 
-    /// Appends batches and moves cursors, all or nothing. `done` is called on the writer thread once they are durable
-    /// or refused; it must not block.
+    /// Appends batches and moves cursors, all or nothing. `done` is called, by the writer thread or from the
+    /// runtime, once they are durable or refused; it must not block.
     pub fn append(&self, appending: Appending, done: Done<Vec<Appended>>) {
         self.queue.push(Operation::Append(appending, done));
     }

@@ -55,7 +55,8 @@ impl Queue {
         let mut waiting = self.waiting();
         if waiting.operations.is_empty() && !waiting.is_closed {
             waiting.is_idle = true;
-            let woken = self.wake.wait_timeout_while(waiting, patience, |waiting| waiting.is_idle && !waiting.is_closed);
+            let woken =
+                self.wake.wait_timeout_while(waiting, patience, |waiting| waiting.is_idle && !waiting.is_closed);
             waiting = woken.expect("no panic while the queue is locked").0;
             waiting.is_idle = false;
         }

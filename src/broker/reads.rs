@@ -59,7 +59,9 @@ impl Broker {
             }
             let reader = self.view.reader().ok_or(Error::StorageFailed)?;
             let batches = self.read_with(&reader, topic.id, from, max_bytes).await?;
-            if let Some(batches) = batches.map(|batches| durable(batches, range.tail)).filter(|batches| !batches.is_empty()) {
+            if let Some(batches) =
+                batches.map(|batches| durable(batches, range.tail)).filter(|batches| !batches.is_empty())
+            {
                 return Ok(Fetched { range, batches });
             }
             // Deleted or trimmed since, which the next turn tells; or the store is being opened again.
@@ -133,10 +135,13 @@ impl Broker {
             let wanted = Offset(taking.first.0.saturating_add(max_records));
             (batches, taking.next) = self.read_range(&topic, taking.first, wanted, max_batch_bytes).await?;
         }
-        let Taken { first, next, repeated } = self.ask(|done| Operation::Dequeue(taking, done)).await?;
+        let Taken { mut first, next, repeated } = self.ask(|done| Operation::Dequeue(taking, done)).await?;
         if repeated {
-            let from = first.max(topic.range().head).min(next);
-            (batches, _) = self.read_range(&topic, from, next, max_batch_bytes).await?;
+            // Retention may have taken some of them since, or all.
+            first = first.max(topic.range().head).min(next);
+            if first < next {
+                (batches, _) = self.read_range(&topic, first, next, max_batch_bytes).await?;
+            }
         }
         Ok(Dequeued { first, next, tail: topic.range().tail, repeated, batches })
     }

@@ -70,7 +70,10 @@ async fn a_batch_is_stored_once_however_often_it_is_sent_and_wherever_the_server
         let gap = append(&broker, &p, restart * 2 + 3, &["z"]).await;
         let expected = Sequence(restart * 2 + 2);
         let gap = gap.expect_err("a gap");
-        assert!(matches!(&gap, Error::Part { error, .. } if matches!(**error, Error::Gap { expected: e, .. } if e == expected)), "{gap}");
+        assert!(
+            matches!(&gap, Error::Part { error, .. } if matches!(**error, Error::Gap { expected: e, .. } if e == expected)),
+            "{gap}"
+        );
     }
     assert_eq!(read_all(&broker, "t").await, ["a", "b"].repeat(3));
 }

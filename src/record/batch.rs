@@ -3,10 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    BatchError, BatchHeader, Compression, Offset, Record,
-    header::CHECKED_FROM,
-    layout::Parsed,
-    reader::Reader,
+    BatchError, BatchHeader, Compression, Offset, Record, header::CHECKED_FROM, layout::Parsed, reader::Reader,
 };
 use crate::limits::BATCH_HEADER_BYTES;
 
@@ -111,7 +108,7 @@ pub struct Records {
 impl Records {
     fn read(&mut self) -> Result<Record, BatchError> {
         let mut reader = Reader::new(&self.bytes[self.at..]);
-        let record = Parsed::next(&mut reader, self.header.first_timestamp)?.to_record(&self.bytes);
+        let record = Parsed::next(&mut reader, self.header.first_timestamp)?.into_record(&self.bytes);
         self.at = self.bytes.len() - reader.remaining();
         if self.given == self.header.record_count && self.at != self.bytes.len() {
             let declared = self.given as usize;

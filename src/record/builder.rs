@@ -97,7 +97,13 @@ impl BatchBuilder {
     /// # Panics
     /// When there are no records, or the range is empty: such a batch may not exist.
     #[must_use]
-    pub fn finish(self, producer: ProducerId, epoch: Epoch, sequence: SequenceRange, compression: Compression) -> Bytes {
+    pub fn finish(
+        self,
+        producer: ProducerId,
+        epoch: Epoch,
+        sequence: SequenceRange,
+        compression: Compression,
+    ) -> Bytes {
         assert!(!self.is_empty(), "a batch holds at least one record");
         assert!(sequence.start < sequence.end, "a batch covers at least one sequence number");
         let records = &self.bytes[BATCH_HEADER_BYTES..];

@@ -103,7 +103,10 @@ mod tests {
             assert_eq!(compression.decompress(&bomb, zeros.len()).expect("as declared"), zeros);
             assert_eq!(compression.decompress(&bomb, 1000), Err(BatchError::Expands { declared: 1000 }));
             assert!(matches!(compression.decompress(&bomb, zeros.len() + 1), Err(BatchError::Decompress(_))));
-            assert!(matches!(compression.decompress(&bomb[..bomb.len() - 1], zeros.len()), Err(BatchError::Decompress(_))));
+            assert!(matches!(
+                compression.decompress(&bomb[..bomb.len() - 1], zeros.len()),
+                Err(BatchError::Decompress(_))
+            ));
             assert!(matches!(compression.decompress(b"", 10), Err(BatchError::Decompress(_))));
         }
     }

@@ -110,6 +110,9 @@ impl BatchHeader {
         if header.record_count == 0 || header.record_count as usize > MAX_BATCH_RECORDS {
             return Err(BatchError::Malformed("record count is 0 or over the limit of 65536"));
         }
+        if header.stamp.base_offset.0.checked_add(u64::from(header.record_count)).is_none() {
+            return Err(BatchError::Malformed("offsets exceed 64 bits"));
+        }
         let SequenceRange { start, end } = header.sequence;
         if start >= end {
             return Err(BatchError::SequenceRange { start: start.0, end: end.0 });

@@ -113,7 +113,7 @@ impl<'a> Parsed<'a> {
     }
 
     /// The record, its parts sharing the memory of `whole`, the buffer that it was parsed from.
-    pub(super) fn to_record(mut self, whole: &Bytes) -> Record {
+    pub(super) fn into_record(mut self, whole: &Bytes) -> Record {
         let headers = (0..self.header_count).map(|_| self.header(whole)).collect();
         Record {
             value: whole.slice_ref(self.value),

@@ -103,7 +103,18 @@ mod tests {
         for name in ["logs", "a", "App.access-log_7", "0", &"x".repeat(MAX_TOPIC_NAME_BYTES)] {
             assert_eq!(TopicName::new(name).expect(name).as_str(), name);
         }
-        let refused = ["", "a/b", "..", ".hidden", "a..b", "a b", "a\n", "\u{0}", "caf\u{e9}", &"x".repeat(MAX_TOPIC_NAME_BYTES + 1)];
+        let refused = [
+            "",
+            "a/b",
+            "..",
+            ".hidden",
+            "a..b",
+            "a b",
+            "a\n",
+            "\u{0}",
+            "caf\u{e9}",
+            &"x".repeat(MAX_TOPIC_NAME_BYTES + 1),
+        ];
         for name in refused {
             TopicName::new(name).expect_err(name);
         }

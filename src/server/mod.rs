@@ -67,9 +67,8 @@ impl Server {
     /// As [`Server::open`].
     pub fn open_on(volume: Arc<dyn Volume>, config: ServerConfig) -> Result<Self, Error> {
         let options = config.engine_options();
-        let open = move || -> Result<Box<dyn Engine>, StorageError> {
-            Ok(Box::new(RedbEngine::new(volume.clone(), options)))
-        };
+        let open =
+            move || -> Result<Box<dyn Engine>, StorageError> { Ok(Box::new(RedbEngine::new(volume.clone(), options))) };
         let broker = Broker::open(config.broker_config(), Box::new(open))?;
         Ok(Self { config, broker })
     }

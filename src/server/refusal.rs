@@ -33,9 +33,7 @@ impl From<broker::Error> for ErrorBody {
             Error::DiskFull { .. } => (ErrorCode::DiskFull, vec![]),
             Error::Indeterminate => (ErrorCode::Indeterminate, vec![]),
             Error::StorageFailed => (ErrorCode::StorageFailed, vec![]),
-            Error::AnswerTooLarge { bytes, limit } => {
-                (ErrorCode::AnswerTooLarge, vec![*bytes as u64, *limit as u64])
-            }
+            Error::AnswerTooLarge { bytes, limit } => (ErrorCode::AnswerTooLarge, vec![*bytes as u64, *limit as u64]),
             Error::Corrupted(_) => (ErrorCode::Corrupted, vec![]),
             Error::ShuttingDown => (ErrorCode::ShuttingDown, vec![]),
             Error::Part { .. } => unreachable!("taken apart above"),

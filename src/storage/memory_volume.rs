@@ -122,7 +122,10 @@ impl StorageBackend for MemoryFile {
         let mut file = self.0.write().expect("no panic while the file is locked");
         let whole = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
         file.pieces.resize_with(whole.div_ceil(PIECE_BYTES), || None);
-        if len < file.len && let Some(Some(last)) = file.pieces.last_mut() && !whole.is_multiple_of(PIECE_BYTES) {
+        if len < file.len
+            && let Some(Some(last)) = file.pieces.last_mut()
+            && !whole.is_multiple_of(PIECE_BYTES)
+        {
             // What grows back must be zero.
             last[whole % PIECE_BYTES..].fill(0);
         }

@@ -127,7 +127,8 @@ pub(super) fn runs_from(
     let (mut runs, mut bytes) = (Vec::new(), 0);
     for entry in table.range(start..=(topic.0, u64::MAX))? {
         let packed = index::unpack(entry?.1.value());
-        let packed = packed.ok_or_else(|| StorageError::Corrupted("index of a sealed segment is cut off".to_owned()))?;
+        let packed =
+            packed.ok_or_else(|| StorageError::Corrupted("index of a sealed segment is cut off".to_owned()))?;
         let wanted = index::select(&packed, from, max_bytes - bytes);
         bytes += wanted.iter().map(|run| run.bytes as usize).sum::<usize>();
         runs.extend_from_slice(wanted);

@@ -2,9 +2,7 @@
 
 use connectify::{
     limits::MAX_PRODUCER_RANGES,
-    protocol::{
-        AppendedPart, CursorMove, ErrorCode, ProducerState, RegisterProducer, RegisterProducerAnswer, Start,
-    },
+    protocol::{AppendedPart, CursorMove, ErrorCode, ProducerState, RegisterProducer, RegisterProducerAnswer, Start},
 };
 
 use crate::support::{Raw, TestServer, append_of, batch, images::directory};

@@ -77,10 +77,7 @@ fn topic_info(topic: &TopicView) -> TopicInfo {
         head: range.head.0,
         tail: range.tail.0,
         bytes: range.bytes,
-        retention: Retention {
-            bytes: topic.retention.bytes,
-            age_ms: topic.retention.age_us.map(|us| us / 1000),
-        },
+        retention: Retention { bytes: topic.retention.bytes, age_ms: topic.retention.age_us.map(|us| us / 1000) },
         created_us: topic.created.0,
         producers: count(range.producers),
         consumers: count(range.consumers),

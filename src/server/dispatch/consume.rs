@@ -7,11 +7,12 @@ use uuid::Uuid;
 use super::{Answered, Call, Context, FRONT_BYTES, Reply, admin::id, fit, lengths, plain};
 use crate::{
     broker::TopicView,
-    limits::{MAX_CONTROL_BYTES, MAX_CREDIT_BYTES, MAX_DELIVERY_BYTES, MAX_WAIT_MS},
+    limits::{MAX_CREDIT_BYTES, MAX_DELIVERY_BYTES, MAX_WAIT_MS},
     protocol::{
         Backlog, BacklogAnswer, Commit, CommitAnswer, Dequeue, DequeueAnswer, ErrorBody, ErrorCode, Fetch, FetchAnswer,
-        Frame, FrameHeader, Id, OffsetForTimestamp, OffsetForTimestampAnswer, Opcode, RegisterConsumer, RegisterConsumerAnswer, Start, Subscribe,
-        SubscribeAnswer, Unsubscribe, UnsubscribeAnswer, decode_request, encode_answer,
+        Frame, FrameHeader, Id, OffsetForTimestamp, OffsetForTimestampAnswer, Opcode, RegisterConsumer,
+        RegisterConsumerAnswer, Start, Subscribe, SubscribeAnswer, Unsubscribe, UnsubscribeAnswer, decode_request,
+        encode_answer,
     },
     record::{ConsumerId, Offset, Timestamp, TopicName, check_name},
     server::{refusal::over_limit, session},
@@ -44,7 +45,7 @@ pub(super) async fn fetch(context: Arc<Context>, request: Fetch) -> Answered<Fet
     if from == range.tail {
         wait(&context, &topic, from, patience).await;
     }
-    let max_bytes = (request.max_bytes as usize).clamp(1, context.max_frame_bytes - MAX_CONTROL_BYTES);
+    let max_bytes = (request.max_bytes as usize).clamp(1, context.max_frame_bytes - FRONT_BYTES);
     let budget = session::reserve(&context, max_bytes).await.ok_or_else(shutting_down)?;
     let mut fetched = broker.read(&topic, from, max_bytes).await?;
     fit(&mut fetched.batches, context.max_frame_bytes)?;

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::session::{Admitted, Context, End};
 use crate::{
-    limits::MAX_CONTROL_BYTES,
+    limits::{FRAME_HEADER_BYTES, MAX_DELIVERY_BATCHES, MIN_FRAME_BYTES},
     protocol::{
         Credit, ErrorBody, ErrorCode, Frame, FrameHeader, Opcode, Ping, PingAnswer, Request, decode_request,
         encode_answer, encode_error,
@@ -34,8 +34,9 @@ fn plain<A>(answer: A) -> Reply<A> {
     Reply { answer, batches: Vec::new(), budget: None }
 }
 
-/// Bytes of an answer beside its batches, at most.
-const FRONT_BYTES: usize = MAX_CONTROL_BYTES + crate::limits::FRAME_HEADER_BYTES;
+/// Bytes of an answer beside its batches, at most: less than the smallest frame that a client may ask for.
+const FRONT_BYTES: usize = 5 * MAX_DELIVERY_BATCHES + 64 + FRAME_HEADER_BYTES;
+const _: () = assert!(FRONT_BYTES < MIN_FRAME_BYTES);
 
 /// Leaves as many batches as fit a frame of this size.
 pub(super) fn fit(batches: &mut Vec<Bytes>, max_frame_bytes: usize) -> Result<(), ErrorBody> {
@@ -62,7 +63,11 @@ pub(super) fn dispatch(context: &Arc<Context>, frame: Frame, admitted: Admitted)
     let bad_frame = |message: &str| End::GoAway(ErrorBody::new(ErrorCode::BadFrame, message, Vec::new()));
     let opcode = Opcode::from_number(header.opcode);
     if header.is_answer {
-        return if opcode == Some(Opcode::Ping) { Ok(()) } else { Err(bad_frame("only a Ping is answered to a server")) };
+        return if opcode == Some(Opcode::Ping) {
+            Ok(())
+        } else {
+            Err(bad_frame("only a Ping is answered to a server"))
+        };
     }
     if header.correlation_id == 0 {
         return Err(bad_frame("correlation id of a request is 0"));

@@ -14,8 +14,8 @@ use crate::{
     broker::{self, Appended, Appending},
     limits::{MAX_APPEND_COMMITS, MAX_APPEND_PARTS},
     protocol::{
-        Append, AppendAnswer, AppendedPart, ErrorBody, ErrorCode, Frame, ProducerState, ProducerStateAnswer, RegisterProducer,
-        RegisterProducerAnswer, decode_request,
+        Append, AppendAnswer, AppendedPart, ErrorBody, ErrorCode, Frame, ProducerState, ProducerStateAnswer,
+        RegisterProducer, RegisterProducerAnswer, decode_request,
     },
     record::{Batch, ConsumerId, Offset, ProducerId, TopicId, TopicName, check_name},
     server::refusal::over_limit,

@@ -42,9 +42,10 @@ impl Refusals {
         // Shown when the test fails.
         println!("sending a batch with {what}");
         let topic_id = self.producer.topic_id;
-        for (index, parts) in [vec![(topic_id, bad.clone())], vec![(topic_id, self.good.clone()), (topic_id, bad.clone())]]
-            .into_iter()
-            .enumerate()
+        for (index, parts) in
+            [vec![(topic_id, bad.clone())], vec![(topic_id, self.good.clone()), (topic_id, bad.clone())]]
+                .into_iter()
+                .enumerate()
         {
             let (append, batches) = append_of(&parts, &[]);
             let bytes: usize = batches.iter().map(Bytes::len).sum();
@@ -91,7 +92,11 @@ async fn headers_that_are_not_allowed_are_refused() {
         ("a reserved byte", ErrorCode::BatchMalformed, changed(&good, 26, &[1])),
         ("the other reserved byte", ErrorCode::BatchMalformed, changed(&good, 27, &[0x80])),
         ("no records", ErrorCode::BatchMalformed, changed(&good, 28, &[0, 0, 0, 0])),
-        ("too many records", ErrorCode::BatchMalformed, changed(&good, 28, &narrow(MAX_BATCH_RECORDS + 1).to_le_bytes())),
+        (
+            "too many records",
+            ErrorCode::BatchMalformed,
+            changed(&good, 28, &narrow(MAX_BATCH_RECORDS + 1).to_le_bytes()),
+        ),
         ("2^32 - 1 records", ErrorCode::BatchMalformed, changed(&good, 28, &huge)),
         ("records longer than a batch", ErrorCode::BatchTooLarge, changed(&good, 52, &huge)),
         ("records longer than they are", ErrorCode::BatchMalformed, changed(&good, 52, &[good.len() as u8])),

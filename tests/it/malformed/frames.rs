@@ -37,8 +37,7 @@ async fn lengths_that_are_not_allowed_end_the_connection_at_the_length() {
 async fn a_frame_of_exactly_the_limit_is_read() {
     let (server, mut bystander) = observed_server().await;
     for granted in [MIN_FRAME_BYTES, MAX_FRAME_BYTES] {
-        let (mut raw, _) =
-            Raw::open_with(server.address, Hello { max_frame_bytes: narrow(granted), ..hello() }).await;
+        let (mut raw, _) = Raw::open_with(server.address, Hello { max_frame_bytes: narrow(granted), ..hello() }).await;
         let id = raw.next_id();
         raw.send(&frame(Opcode::Append as u16, 1, 0, id, &vec![0xff; granted - 8])).await;
         raw.refused_under(id, ErrorCode::MalformedBody).await;
@@ -122,9 +121,7 @@ async fn a_correlation_id_is_not_used_twice_at_a_time() {
         let mut raw = Raw::open(server.address).await;
         raw.send_frame(&first).await;
         raw.send_frame(&encode_request(&Ping {}, 5, Vec::new())).await;
-        let refused = raw.frame_where(|frame| {
-            frame.header.is_error() || frame.header.opcode == Opcode::GoAway as u16
-        });
+        let refused = raw.frame_where(|frame| frame.header.is_error() || frame.header.opcode == Opcode::GoAway as u16);
         let refused = refused.await;
         let error = crate::support::raw::error_of(&refused);
         let code = ErrorCode::CorrelationInUse;

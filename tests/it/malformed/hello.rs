@@ -32,7 +32,8 @@ async fn lengths_that_are_not_allowed_before_hello_are_refused_at_the_length() {
     let limit = MAX_HANDSHAKE_FRAME_BYTES as u64;
     let too_large = [limit + 1, MAX_FRAME_BYTES as u64, 1 << 31, u64::from(u32::MAX)];
     let cases = [0, 1, 7].map(|length| (length, ErrorCode::FrameTooShort, vec![length]));
-    let cases = cases.into_iter().chain(too_large.map(|length| (length, ErrorCode::FrameTooLarge, vec![length, limit])));
+    let cases =
+        cases.into_iter().chain(too_large.map(|length| (length, ErrorCode::FrameTooLarge, vec![length, limit])));
     for (length, code, details) in cases {
         let mut raw = Raw::connect(server.address).await;
         raw.send(&preface()).await;

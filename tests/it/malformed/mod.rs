@@ -11,7 +11,7 @@ mod offsets;
 mod preface;
 
 use connectify::protocol::{
-    Append, AppendPart, Backlog, Commit, CreateTopic, Credit, Dequeue, DeleteTopic, DescribeTopic, ErrorCode, Fetch,
+    Append, AppendPart, Backlog, Commit, CreateTopic, Credit, DeleteTopic, Dequeue, DescribeTopic, ErrorCode, Fetch,
     ListTopics, OffsetForTimestamp, Opcode, Ping, ProducerState, RegisterConsumer, RegisterProducer, Request,
     Retention, ServerInfo, Start, Subscribe, Unsubscribe, encode_body,
 };

@@ -37,9 +37,33 @@ async fn topics_with_names_that_are_not_allowed_are_refused_by_every_message() {
     let too_long = "x".repeat(MAX_TOPIC_NAME_BYTES + 1);
     let far_too_long = "x".repeat(60_000);
     let names = [
-        "", &too_long, &far_too_long, "/", "a/b", "../etc/passwd", "..", ".", ".hidden", "a..b", "a\\b", "\0", "a\0",
-        "a\nb", "a\r\n", "\u{1b}[2J", "\u{7f}", " ", "a b", "a:b", "a*", "%2e%2e", "\u{e4}", "\u{fe0f}",
-        "\u{65e5}\u{672c}", "\u{85}", "a\u{202e}b",
+        "",
+        &too_long,
+        &far_too_long,
+        "/",
+        "a/b",
+        "../etc/passwd",
+        "..",
+        ".",
+        ".hidden",
+        "a..b",
+        "a\\b",
+        "\0",
+        "a\0",
+        "a\nb",
+        "a\r\n",
+        "\u{1b}[2J",
+        "\u{7f}",
+        " ",
+        "a b",
+        "a:b",
+        "a*",
+        "%2e%2e",
+        "\u{e4}",
+        "\u{fe0f}",
+        "\u{65e5}\u{672c}",
+        "\u{85}",
+        "a\u{202e}b",
     ];
     for name in names {
         for (opcode, body) in messages_with(name) {
@@ -118,8 +142,10 @@ async fn a_topic_that_does_not_exist_is_unknown_to_every_message() {
 async fn a_topic_that_exists_is_not_made_again() {
     let mut wrongs = Wrongs::new().await;
     let topic_id = wrongs.raw.create_topic("t", Retention::default()).await;
-    let create = |if_absent, bytes| {
-        CreateTopic { topic: "t".to_owned(), retention: Retention { bytes, age_ms: None }, if_absent }
+    let create = |if_absent, bytes| CreateTopic {
+        topic: "t".to_owned(),
+        retention: Retention { bytes, age_ms: None },
+        if_absent,
     };
     wrongs.raw.refused(ErrorCode::TopicExists, &create(false, None), Vec::new()).await;
     let answer = wrongs.raw.ask(&create(true, Some(77))).await;

@@ -1,11 +1,12 @@
 //! Offsets before the head and beyond the tail, wherever a request has one.
 
-use connectify::protocol::{
-    Commit, CursorMove, ErrorCode, RegisterConsumer, RegisterProducerAnswer, Retention, Start,
-};
+use connectify::protocol::{Commit, CursorMove, ErrorCode, RegisterConsumer, RegisterProducerAnswer, Retention, Start};
 
 use super::Wrongs;
-use crate::support::{append_of, batch, requests::{fetch_of, subscribe_of}};
+use crate::support::{
+    append_of, batch,
+    requests::{fetch_of, subscribe_of},
+};
 
 const TOPIC: &str = "trimmed";
 

@@ -5,9 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use connectify::{
     protocol::RegisterProducerAnswer,
-    record::{
-        Batch, BatchBuilder, Compression, Epoch, ProducerId, Record, Sequence, SequenceRange, Timestamp,
-    },
+    record::{Batch, BatchBuilder, Compression, Epoch, ProducerId, Record, Sequence, SequenceRange, Timestamp},
 };
 use uuid::Uuid;
 

@@ -265,6 +265,16 @@ impl Raw {
         }
     }
 
+    /// Whether something that was pushed to a subscription has arrived and was not looked at.
+    pub(crate) fn has_pushed(&self, subscribed: u32) -> bool {
+        self.passed_over.iter().any(|frame| is_pushed_to(frame, subscribed))
+    }
+
+    /// Looks no more at what was pushed to a subscription.
+    pub(crate) fn forget_pushed(&mut self, subscribed: u32) {
+        self.passed_over.retain(|frame| !is_pushed_to(frame, subscribed));
+    }
+
     /// Checks that the connection takes requests.
     #[track_caller]
     pub(crate) fn is_open(&mut self) -> impl Future<Output = ()> {
@@ -313,6 +323,12 @@ fn is_goodbye(frame: &Frame) -> bool {
 fn is_answer_to(frame: &Frame, id: u32) -> bool {
     let header = &frame.header;
     header.is_answer && header.correlation_id == id && header.opcode != Opcode::Deliver as u16
+}
+
+/// Whether a frame was pushed to the subscription that was asked for under this id.
+pub(crate) fn is_pushed_to(frame: &Frame, subscribed: u32) -> bool {
+    let header = &frame.header;
+    header.is_answer && header.opcode == Opcode::Deliver as u16 && header.correlation_id == subscribed
 }
 
 /// Whether the table of errors says that the connection ends.

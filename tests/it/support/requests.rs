@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use connectify::protocol::{
     Append, AppendPart, AppendedPart, Commit, ConsumerInfo, CreateTopic, CursorMove, Deliver, Dequeue, DequeueAnswer,
-    DescribeTopic, ErrorBody, Fetch, FetchAnswer, Frame, Id, Opcode, RegisterConsumer, RegisterConsumerAnswer,
-    RegisterProducer, RegisterProducerAnswer, Retention, Start, Subscribe, SubscribeAnswer, TopicInfo, decode_answer,
+    DescribeTopic, ErrorBody, Fetch, FetchAnswer, Id, RegisterConsumer, RegisterConsumerAnswer, RegisterProducer,
+    RegisterProducerAnswer, Retention, Start, Subscribe, SubscribeAnswer, TopicInfo, decode_answer,
 };
 
 use super::{
     Raw, batch, narrow,
-    raw::error_of,
+    raw::{error_of, is_pushed_to},
     values,
 };
 
@@ -144,9 +144,4 @@ impl Raw {
         let pushed = self.pushed(subscribed);
         async move { pushed.await.expect("the subscription goes on") }
     }
-}
-
-fn is_pushed_to(frame: &Frame, subscribed: u32) -> bool {
-    let header = &frame.header;
-    header.is_answer && header.opcode == Opcode::Deliver as u16 && header.correlation_id == subscribed
 }
