@@ -45,7 +45,7 @@ pub struct Status {
     pub producers: usize,
     /// Registered consumers.
     pub consumers: usize,
-    /// Bytes of the store's files, as of the last few seconds.
+    /// Bytes of the store's files.
     pub stored_bytes: u64,
     /// Bytes left on the filesystem; `None` without one.
     pub free_bytes: Option<u64>,

@@ -57,11 +57,20 @@ const MAX_DISK_READS: usize = 4;
 /// The broker: cheap to clone, shared by all connections.
 #[derive(Clone)]
 pub struct Broker {
-    queue: Arc<Queue>,
+    queue: Arc<OpenQueue>,
     view: Arc<View>,
     disk_reads: Arc<Semaphore>,
     /// Taken by whoever closes the broker.
     writer: Arc<Mutex<Option<WriterThread>>>,
+}
+
+/// The queue, which is closed with the last handle to the broker: the writer then closes the store and ends.
+struct OpenQueue(Arc<Queue>);
+
+impl Drop for OpenQueue {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 type WriterThread = JoinHandle<Result<(), StorageError>>;
@@ -78,13 +87,13 @@ impl Broker {
         let thread =
             thread.map_err(|source| StorageError::Io { what: "starting the writer thread".to_owned(), source })?;
         let disk_reads = Arc::new(Semaphore::new(MAX_DISK_READS));
-        Ok(Self { queue, view, disk_reads, writer: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { queue: Arc::new(OpenQueue(queue)), view, disk_reads, writer: Arc::new(Mutex::new(Some(thread))) })
     }
 
     /// Appends batches and moves cursors, all or nothing. `done` is called, by the writer thread or from the
     /// runtime, once they are durable or refused; it must not block.
     pub fn append(&self, appending: Appending, done: Done<Vec<Appended>>) {
-        self.queue.push(Operation::Append(appending, done));
+        self.queue.0.push(Operation::Append(appending, done));
     }
 
     /// [`Broker::append`] for callers that wait.
@@ -165,7 +174,7 @@ impl Broker {
     async fn ask<T: Send + 'static>(&self, operation: impl FnOnce(Done<T>) -> Operation) -> Result<T, Error> {
         let (tell, told) = oneshot::channel();
         // Nobody may be waiting any more; the operation stands all the same.
-        self.queue.push(operation(Box::new(move |outcome| drop(tell.send(outcome)))));
+        self.queue.0.push(operation(Box::new(move |outcome| drop(tell.send(outcome)))));
         told.await.unwrap_or(Err(Error::ShuttingDown))
     }
 
@@ -202,7 +211,7 @@ impl Broker {
     /// # Errors
     /// [`StorageError`] when the store does not close cleanly; what was acknowledged is durable all the same.
     pub fn close(&self) -> Result<(), StorageError> {
-        self.queue.close();
+        self.queue.0.close();
         let thread = self.writer.lock().expect("no panic while it is locked").take();
         match thread.map(JoinHandle::join) {
             None => Ok(()),

@@ -101,7 +101,7 @@ impl Broker {
         for _ in 0..REOPEN_POLLS {
             match self.view.reader() {
                 Some(new) if !Arc::ptr_eq(old, &new) => return Ok(()),
-                _ if self.status().health == Health::Failed => return Err(Error::StorageFailed),
+                _ if self.view.last_status().health == Health::Failed => return Err(Error::StorageFailed),
                 _ if !self.view.is_reopening() => return Err(Error::Corrupted(otherwise.to_owned())),
                 _ => tokio::time::sleep(REOPEN_POLL).await,
             }

@@ -157,6 +157,12 @@ impl View {
     }
 
     pub(super) fn status(&self) -> Status {
+        let (stored_bytes, free_bytes) = self.reader().map_or((0, None), |reader| reader.space());
+        Status { stored_bytes, free_bytes, ..self.last_status() }
+    }
+
+    /// Without a look at the files.
+    pub(super) fn last_status(&self) -> Status {
         *self.status.lock().expect("no panic while it is locked")
     }
 

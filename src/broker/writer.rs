@@ -27,8 +27,6 @@ const MAX_TOLD_HERE: usize = 2;
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// Between looks at producers that nobody uses any more.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(3600);
-/// Between looks at how much room the files take.
-const STATUS_PAUSE: Duration = Duration::from_secs(2);
 /// Times that the engine is opened again after the disk failed, before the broker gives up writing.
 const REOPEN_ATTEMPTS: u32 = 3;
 /// Bytes that a commit may take on disk for each byte of its block: pages are copied, not changed.
@@ -51,7 +49,6 @@ pub(super) struct Writer {
 struct Due {
     sweep: Option<Instant>,
     expiry: Instant,
-    status: Instant,
     /// Set while the engine was not told about room that is free.
     trim: Option<Instant>,
 }
@@ -65,7 +62,7 @@ impl Writer {
     ) -> Result<Self, StorageError> {
         let (state, engine) = recover(&open)?;
         let now = Instant::now();
-        let due = Due { sweep: Some(now), expiry: now, status: now, trim: Some(now) };
+        let due = Due { sweep: Some(now), expiry: now, trim: Some(now) };
         let runtime = Handle::try_current().ok();
         let mut writer = Self { config, open, queue, view, state, engine: Some(engine), due, runtime };
         writer.show_all();
@@ -151,12 +148,8 @@ impl Writer {
             }
             engine.trim(self.state.live_heads());
         }
-        let before = self.view.status();
-        if self.due.status <= now
-            || before.health != health
-            || self.counts() != (before.topics, before.producers, before.consumers)
-        {
-            self.due.status = now + STATUS_PAUSE;
+        let before = self.view.last_status();
+        if before.health != health || self.counts() != (before.topics, before.producers, before.consumers) {
             self.show_status(health);
         }
     }
@@ -173,8 +166,7 @@ impl Writer {
             topics,
             producers,
             consumers,
-            stored_bytes: self.engine.as_ref().map_or(0, |engine| engine.stored_bytes()),
-            free_bytes: self.engine.as_ref().and_then(|engine| engine.free_bytes()),
+            ..Status::default()
         });
     }
 

@@ -86,8 +86,13 @@ impl Batch {
     /// records.
     ///
     /// # Errors
-    /// [`BatchError`] when the records do not decompress to what the header declares.
+    /// [`BatchError`] when the records do not decompress to what the header declares, or when the stamp leaves no
+    /// offsets for them.
     pub fn records(&self) -> Result<Records, BatchError> {
+        let header = &self.header;
+        if header.stamp.base_offset.0.checked_add(u64::from(header.record_count)).is_none() {
+            return Err(BatchError::Malformed("offsets exceed 64 bits"));
+        }
         let bytes = match self.header.compression {
             Compression::None => self.bytes.slice(BATCH_HEADER_BYTES..),
             _ => Bytes::from(self.decompress()?),

@@ -110,9 +110,6 @@ impl BatchHeader {
         if header.record_count == 0 || header.record_count as usize > MAX_BATCH_RECORDS {
             return Err(BatchError::Malformed("record count is 0 or over the limit of 65536"));
         }
-        if header.stamp.base_offset.0.checked_add(u64::from(header.record_count)).is_none() {
-            return Err(BatchError::Malformed("offsets exceed 64 bits"));
-        }
         let SequenceRange { start, end } = header.sequence;
         if start >= end {
             return Err(BatchError::SequenceRange { start: start.0, end: end.0 });
@@ -160,10 +157,10 @@ impl BatchHeader {
         batch[20..24].copy_from_slice(&checksum.to_le_bytes());
     }
 
-    /// The offset after the batch's last record.
+    /// The offset after the batch's last record; the highest there is when a hostile stamp would go beyond it.
     #[must_use]
     pub fn next_offset(&self) -> Offset {
-        self.stamp.base_offset.plus(u64::from(self.record_count))
+        Offset(self.stamp.base_offset.0.saturating_add(u64::from(self.record_count)))
     }
 }
 

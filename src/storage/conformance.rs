@@ -182,7 +182,7 @@ pub(super) fn trimming_takes_only_what_is_dead(open: Open<'_>) {
     while driver.rolls < 6 {
         driver.commit(&[1, 2], &"payload ".repeat(100));
     }
-    let before = driver.engine.stored_bytes();
+    let before = driver.engine.reader().space().0;
     let tail = driver.model.tails[&TopicId(2)].0;
     driver.engine.trim(LiveHeads::from([(TopicId(1), Offset(0)), (TopicId(2), Offset(tail - 1))]));
     driver.check_topic(1, 0, 1000);
@@ -190,8 +190,8 @@ pub(super) fn trimming_takes_only_what_is_dead(open: Open<'_>) {
     // Topic 1 is deleted, too: whole segments are dead now.
     driver.engine.trim(LiveHeads::from([(TopicId(2), Offset(tail - 1))]));
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while driver.engine.stored_bytes() * 3 > before * 2 {
-        assert!(std::time::Instant::now() < deadline, "{before} bytes are {} now", driver.engine.stored_bytes());
+    while driver.engine.reader().space().0 * 3 > before * 2 {
+        assert!(std::time::Instant::now() < deadline, "{before} bytes are {} now", driver.engine.reader().space().0);
         std::thread::yield_now();
     }
     driver.check_topic(2, tail - 1, 1000);
@@ -209,13 +209,13 @@ pub(super) fn what_is_rewritten_reads_the_same(open: Open<'_>) {
         driver.commit(&[2], &large);
         driver.commit(&[1, 3], "small");
     }
-    let before = driver.engine.stored_bytes();
+    let before = driver.engine.reader().space().0;
     let tail = driver.model.tails[&TopicId(2)];
     let heads = [(TopicId(1), Offset(0)), (TopicId(2), tail), (TopicId(3), Offset(7))];
     driver.engine.trim(LiveHeads::from(heads));
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while driver.engine.stored_bytes() * 3 > before * 2 {
-        assert!(std::time::Instant::now() < deadline, "{before} bytes are {} now", driver.engine.stored_bytes());
+    while driver.engine.reader().space().0 * 3 > before * 2 {
+        assert!(std::time::Instant::now() < deadline, "{before} bytes are {} now", driver.engine.reader().space().0);
         driver.check_topic(1, 0, 300);
         driver.check_topic(3, 7, 1);
     }

@@ -50,9 +50,6 @@ pub trait Engine: Send {
     /// Bytes left for the engine's files; `None` where there is no such bound.
     fn free_bytes(&self) -> Option<u64>;
 
-    /// Bytes that the engine's files take.
-    fn stored_bytes(&self) -> u64;
-
     /// Ends the engine so that the next open has nothing to repair.
     ///
     /// # Errors
@@ -91,4 +88,7 @@ pub trait LogReader: Send + Sync {
 
     /// Like [`LogReader::read`], from memory alone. `None` when that is not possible.
     fn read_cached(&self, topic: TopicId, from: Offset, max_bytes: usize) -> Option<Vec<Bytes>>;
+
+    /// Bytes that the engine's files take, and that are left for them; `None` where there is no such bound.
+    fn space(&self) -> (u64, Option<u64>);
 }

@@ -57,9 +57,15 @@ impl StorageBackend for FaultyFile {
 }
 
 impl Volume for FaultyVolume {
-    fn open(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
+    fn create(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
+        check(&self.failing).map_err(StorageError::io(format!("creating {name}")))?;
+        Ok(Box::new(FaultyFile { file: self.files.create(name)?, failing: self.failing.clone() }))
+    }
+
+    fn open(&self, name: &str) -> Result<Option<Box<dyn StorageBackend>>, StorageError> {
         check(&self.failing).map_err(StorageError::io(format!("opening {name}")))?;
-        Ok(Box::new(FaultyFile { file: self.files.open(name)?, failing: self.failing.clone() }))
+        let faulty = |file| Box::new(FaultyFile { file, failing: self.failing.clone() }) as Box<dyn StorageBackend>;
+        Ok(self.files.open(name)?.map(faulty))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {

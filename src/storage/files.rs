@@ -63,7 +63,7 @@ mod tests {
         let volume = MemoryVolume::default();
         let names = ["0000000002-0.redb", "0000000001-0.redb", "0000000001-10.redb", "0000000001-9.redb", "LOCK"];
         for name in names.into_iter().chain(["0000000002-1.unfinished"]) {
-            drop(volume.open(name).expect("in memory"));
+            drop(volume.create(name).expect("in memory"));
         }
         let ids = list_and_clean(&volume).expect("in memory");
         assert_eq!(ids, [FileId { number: 1, generation: 10 }, FileId { number: 2, generation: 0 }]);

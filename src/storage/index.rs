@@ -127,6 +127,11 @@ impl MemoryIndex {
         self.runs
     }
 
+    /// Whether it holds anything of the topic at or after `from`.
+    pub(super) fn holds(&self, topic: TopicId, from: Offset) -> bool {
+        self.topics.get(&topic).is_some_and(|topic| from < topic.end)
+    }
+
     /// The runs to read for what is at or after `from`; `None` when nothing is.
     pub(super) fn runs_from(&self, topic: TopicId, from: Offset, max_bytes: usize) -> Option<Vec<Run>> {
         let topic = self.topics.get(&topic).filter(|topic| from < topic.end)?;

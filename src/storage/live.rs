@@ -64,7 +64,7 @@ impl StorageBackend for Boxed {
 
 /// Opens a file for writing, making or repairing it where needed.
 pub(super) fn open_database(volume: &dyn Volume, name: &str) -> Result<Database, StorageError> {
-    let backend = Boxed(volume.open(name)?);
+    let backend = Boxed(volume.create(name)?);
     Ok(Builder::new().set_cache_size(ACTIVE_CACHE_BYTES).create_with_backend(backend)?)
 }
 

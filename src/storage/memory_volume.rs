@@ -35,8 +35,12 @@ impl MemoryVolume {
 }
 
 impl Volume for MemoryVolume {
-    fn open(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
+    fn create(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
         Ok(Box::new(self.files().entry(name.to_owned()).or_default().clone()))
+    }
+
+    fn open(&self, name: &str) -> Result<Option<Box<dyn StorageBackend>>, StorageError> {
+        Ok(self.files().get(name).map(|file| Box::new(file.clone()) as Box<dyn StorageBackend>))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    LogReader, StorageError,
+    LogReader, StorageError, Volume,
     block::{Entries, Entry},
     cache::TailCache,
     index::Run,
@@ -17,6 +17,7 @@ use crate::record::{BatchHeader, Offset, TopicId};
 
 /// Reads what the engine has committed.
 pub(super) struct RedbReader {
+    pub(super) volume: Arc<dyn Volume>,
     pub(super) segments: Arc<Segments>,
     pub(super) cache: Arc<TailCache>,
 }
@@ -104,6 +105,10 @@ impl RedbReader {
 }
 
 impl LogReader for RedbReader {
+    fn space(&self) -> (u64, Option<u64>) {
+        (self.volume.stored_bytes(), self.volume.free_bytes())
+    }
+
     fn read(&self, topic: TopicId, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, StorageError> {
         let mut gathered = Gathered::new(topic, from, max_bytes);
         while !gathered.is_full() {

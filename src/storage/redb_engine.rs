@@ -145,15 +145,12 @@ impl Engine for RedbEngine {
     }
 
     fn reader(&self) -> Arc<dyn LogReader> {
-        Arc::new(RedbReader { segments: self.segments.clone(), cache: self.cache.clone() })
+        let (volume, segments, cache) = (self.volume.clone(), self.segments.clone(), self.cache.clone());
+        Arc::new(RedbReader { volume, segments, cache })
     }
 
     fn free_bytes(&self) -> Option<u64> {
         self.volume.free_bytes()
-    }
-
-    fn stored_bytes(&self) -> u64 {
-        self.volume.stored_bytes()
     }
 
     fn close(mut self: Box<Self>) -> Result<(), StorageError> {

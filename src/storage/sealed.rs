@@ -45,7 +45,9 @@ impl SealedSegment {
 
     /// Looks whether a file is a sealed segment.
     pub(super) fn open(volume: &Arc<dyn Volume>, id: FileId) -> Result<Opened, StorageError> {
-        let backend = Boxed(volume.open(&id.name())?);
+        let Some(backend) = volume.open(&id.name())?.map(Boxed) else {
+            return Err(StorageError::Corrupted(format!("segment {} vanished", id.name())));
+        };
         if backend.0.len().map_err(StorageError::io("measuring a segment"))? == 0 {
             return Ok(Opened::Live);
         }
@@ -93,11 +95,10 @@ impl SealedSegment {
         self.last_read.store(now, Relaxed);
         let mut open = self.database.lock().expect("no panic while the handle is locked");
         if open.is_none() {
-            // A removed file would be made anew by opening it.
-            if !self.volume.list()?.contains(&self.id.name()) {
+            let Some(backend) = self.volume.open(&self.id.name())?.map(Boxed) else {
                 return Ok(None);
-            }
-            *open = Some(Arc::new(open_read_only(Boxed(self.volume.open(&self.id.name())?))?));
+            };
+            *open = Some(Arc::new(open_read_only(backend)?));
         }
         let database = open.clone().expect("opened above");
         drop(open);

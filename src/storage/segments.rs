@@ -24,7 +24,7 @@ pub(super) enum Segment {
 impl Segment {
     fn holds(&self, topic: TopicId, from: Offset) -> bool {
         match self {
-            Self::Live(live) => live.runs_from(topic, from, 1).is_some(),
+            Self::Live(live) => live.index().holds(topic, from),
             Self::Sealed(sealed) => sealed.holds(topic, from),
         }
     }

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     fs::{self, File, OpenOptions},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +17,13 @@ pub trait Volume: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`StorageError::Io`].
-    fn open(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError>;
+    fn create(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError>;
+
+    /// Opens a file; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    fn open(&self, name: &str) -> Result<Option<Box<dyn StorageBackend>>, StorageError>;
 
     /// Gives a file another name, replacing what has that name.
     ///
@@ -90,11 +97,20 @@ fn sync_dir(path: &Path) -> Result<(), StorageError> {
 }
 
 impl Volume for DirVolume {
-    fn open(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
+    fn create(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
         let path = self.file(name);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = opened.map_err(StorageError::io(format!("opening {}", path.display())))?;
+        let file = opened.map_err(StorageError::io(format!("creating {}", path.display())))?;
         Ok(Box::new(FileBackend::new(file)?))
+    }
+
+    fn open(&self, name: &str) -> Result<Option<Box<dyn StorageBackend>>, StorageError> {
+        let path = self.file(name);
+        match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => Ok(Some(Box::new(FileBackend::new(file)?))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StorageError::io(format!("opening {}", path.display()))(error)),
+        }
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {

@@ -1,5 +1,7 @@
 //! A server in this process, and clients that talk to it over TCP: what protocol.md promises, seen from outside.
 
+mod backpressure;
+mod client;
 mod consume;
 mod exactly_once;
 mod malformed;

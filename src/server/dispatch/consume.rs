@@ -15,7 +15,10 @@ use crate::{
         encode_answer,
     },
     record::{ConsumerId, Offset, Timestamp, TopicName, check_name},
-    server::{refusal::over_limit, session},
+    server::{
+        refusal::over_limit,
+        session::{self, Held},
+    },
 };
 
 pub(super) async fn register_consumer(
@@ -46,7 +49,7 @@ pub(super) async fn fetch(context: Arc<Context>, request: Fetch) -> Answered<Fet
         wait(&context, &topic, from, patience).await;
     }
     let max_bytes = (request.max_bytes as usize).clamp(1, context.max_frame_bytes - FRONT_BYTES);
-    let budget = session::reserve(&context, max_bytes).await.ok_or_else(shutting_down)?;
+    let (_turn, budget) = session::reserve(&context, max_bytes).await.ok_or_else(shutting_down)?;
     let mut fetched = broker.read(&topic, from, max_bytes).await?;
     fit(&mut fetched.batches, context.max_frame_bytes)?;
     let (head, tail) = (fetched.range.head.0, fetched.range.tail.0);
@@ -70,7 +73,8 @@ pub(super) fn subscribe(call: Call, frame: &Frame) {
             Ok(answer) => {
                 let id = answer.subscription_id;
                 let frame = encode_answer(Opcode::Subscribe, call.header.correlation_id, &answer, Vec::new());
-                context.outbox.push(frame, None);
+                let place = Some(call.admitted.into_place());
+                context.outbox.push(frame, Held { place, budget: None });
                 context.subscriptions.credit(id, request.credit_bytes);
             }
             Err(error) => call.refuse_with(&error),
@@ -124,7 +128,7 @@ pub(super) async fn dequeue(context: Arc<Context>, request: Dequeue) -> Answered
     if view.cursor == cursor && from == range.tail {
         wait(&context, &topic, from, patience).await;
     }
-    let budget = session::reserve(&context, MAX_DELIVERY_BYTES).await.ok_or_else(shutting_down)?;
+    let (_turn, budget) = session::reserve(&context, MAX_DELIVERY_BYTES).await.ok_or_else(shutting_down)?;
     let max_batch_bytes = context.max_frame_bytes - FRONT_BYTES;
     let taken = broker.dequeue(id, cursor, request.attempt, request.max_records.into(), max_batch_bytes).await?;
     // What was taken fits: the broker takes no more, and a single batch over that is told before the cursor moves.
@@ -190,7 +194,7 @@ fn patience(max_wait_ms: u32) -> Result<Duration, ErrorBody> {
     Ok(Duration::from_millis(max_wait_ms.into()))
 }
 
-/// Waits for records at `from`; not longer than `patience`, and not while the server is going down.
+/// Waits for records at `from`; not longer than `patience`, and not once the connection is finishing.
 async fn wait(context: &Context, topic: &TopicView, from: Offset, patience: Duration) {
     if patience.is_zero() {
         return;
@@ -198,7 +202,7 @@ async fn wait(context: &Context, topic: &TopicView, from: Offset, patience: Dura
     tokio::select! {
         () = topic.wait_beyond(from) => {}
         () = tokio::time::sleep(patience) => {}
-        () = context.shared.stopping.cancelled() => {}
+        () = context.finishing.cancelled() => {}
     }
 }
 

@@ -10,11 +10,11 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::session::{Admitted, Context, End};
+use super::session::{Admitted, Context, End, Held};
 use crate::{
     limits::{FRAME_HEADER_BYTES, MAX_DELIVERY_BATCHES, MIN_FRAME_BYTES},
     protocol::{
-        Credit, ErrorBody, ErrorCode, Frame, FrameHeader, Opcode, Ping, PingAnswer, Request, decode_request,
+        Credit, ErrorBody, ErrorCode, Frame, FrameHeader, Opcode, OutFrame, Ping, PingAnswer, Request, decode_request,
         encode_answer, encode_error,
     },
 };
@@ -83,7 +83,7 @@ pub(super) fn dispatch(context: &Arc<Context>, frame: Frame, admitted: Admitted)
         // Two answers under one id could not be told apart.
         return Err(End::GoAway(ErrorBody::new(ErrorCode::CorrelationInUse, message, Vec::new())));
     }
-    let call = Call { context: context.clone(), header, _admitted: admitted };
+    let call = Call { context: context.clone(), header, admitted };
     match opcode {
         Some(opcode) if header.has_known_version() => call.handle(opcode, &frame),
         Some(_) => call.refuse(ErrorCode::UnknownMessageVersion, format!("version {} is not known", header.version)),
@@ -96,8 +96,7 @@ pub(super) fn dispatch(context: &Arc<Context>, frame: Frame, admitted: Admitted)
 struct Call {
     context: Arc<Context>,
     header: FrameHeader,
-    /// Given back when the request is answered.
-    _admitted: Admitted,
+    admitted: Admitted,
 }
 
 impl Call {
@@ -127,12 +126,18 @@ impl Call {
         }
     }
 
+    fn answer(self, frame: OutFrame, budget: Option<OwnedSemaphorePermit>) {
+        let place = Some(self.admitted.into_place());
+        self.context.outbox.answer(self.header.correlation_id, frame, Held { place, budget });
+    }
+
     fn refuse(self, code: ErrorCode, message: String) {
         self.refuse_with(&ErrorBody::new(code, message, Vec::new()));
     }
 
     fn refuse_with(self, error: &ErrorBody) {
-        self.context.outbox.answer(self.header.correlation_id, encode_error(self.header, error), None);
+        let frame = encode_error(self.header, error);
+        self.answer(frame, None);
     }
 
     fn settle<R: Request>(self, answered: Answered<R::Answer>) {
@@ -140,7 +145,7 @@ impl Call {
             Ok(Reply { answer, batches, budget }) => {
                 let correlation_id = self.header.correlation_id;
                 let frame = encode_answer(R::OPCODE, correlation_id, &answer, batches);
-                self.context.outbox.answer(correlation_id, frame, budget);
+                self.answer(frame, budget);
             }
             Err(error) => self.refuse_with(&error),
         }

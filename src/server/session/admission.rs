@@ -35,11 +35,18 @@ impl InboundBudget {
     }
 }
 
-/// A request that was admitted. Dropped when it is answered.
+/// A request that was admitted. Its bytes are given back when it is answered, its place when the answer is written.
 pub(in crate::server) struct Admitted {
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
     _server_bytes: OwnedSemaphorePermit,
+}
+
+impl Admitted {
+    /// The request is answered.
+    pub(in crate::server) fn into_place(self) -> OwnedSemaphorePermit {
+        self.place
+    }
 }
 
 impl Admission {
@@ -55,13 +62,13 @@ impl Admission {
     pub(super) async fn admit(&self, bytes: usize) -> Admitted {
         // The server's budget comes last: who waits for a place of its own holds nothing that others need.
         Admitted {
-            _place: acquire(&self.requests, 1).await,
+            place: acquire(&self.requests, 1).await,
             _bytes: acquire(&self.bytes, bytes).await,
             _server_bytes: acquire(self.server.part(bytes), bytes).await,
         }
     }
 
-    /// Ready when every request that was admitted is answered.
+    /// Ready when every request that was admitted is answered, and the answers are written.
     pub(super) async fn all_answered(&self) {
         drop(acquire(&self.requests, MAX_IN_FLIGHT_REQUESTS).await);
     }

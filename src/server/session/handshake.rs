@@ -3,7 +3,11 @@
 use bytes::Buf as _;
 use tokio::io::AsyncRead;
 
-use super::{End, outbox::Outbox, reader::Reader};
+use super::{
+    End,
+    outbox::{Held, Outbox},
+    reader::Reader,
+};
 use crate::{
     limits::{
         KEEPALIVE, MAX_BATCH_BYTES, MAX_CREDENTIALS_BYTES, MAX_FRAME_BYTES, MAX_IN_FLIGHT_BYTES,
@@ -36,7 +40,7 @@ pub(super) async fn run<R: AsyncRead + Unpin>(
     let hello = read_hello(&frame)?;
     let max_frame_bytes = check(&hello, shared)?;
     let answer = answer(shared, max_frame_bytes);
-    outbox.push(encode_answer(Opcode::Hello, frame.header.correlation_id, &answer, Vec::new()), None);
+    outbox.push(encode_answer(Opcode::Hello, frame.header.correlation_id, &answer, Vec::new()), Held::default());
     tracing::debug!(client = hello.client_name, max_frame_bytes, "connected");
     Ok(max_frame_bytes)
 }

@@ -14,13 +14,14 @@ mod subscription;
 mod writer;
 
 pub(super) use admission::{Admitted, InboundBudget};
-pub(super) use outbox::Outbox;
+pub(super) use outbox::{Held, Outbox};
 pub(super) use subscription::{Subscriptions, reserve, spawn as subscribe};
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    sync::Mutex,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,10 @@ pub(super) struct Context {
     pub(super) subscriptions: Subscriptions,
     /// Largest frame that the peer takes.
     pub(super) max_frame_bytes: usize,
+    /// Taken by whoever reads from the log for this connection.
+    pub(super) turn: Mutex<()>,
+    /// Cancelled when nothing is waited for any more: the peer sends no more, or the server stops.
+    pub(super) finishing: CancellationToken,
     /// Cancelled when nothing more is to be sent.
     pub(super) ended: CancellationToken,
 }
@@ -78,16 +83,18 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
 {
     let outbox = Arc::new(Outbox::default());
-    let writer = tokio::spawn(writer::run(sink, outbox.clone()));
+    let writer = tokio::spawn(writer::run(sink, outbox.clone(), shared.outbound.clone()));
     let ended = CancellationToken::new();
     let mut reader = Reader::new(stream, shared.stopping.clone());
     let end = serve(&shared, &mut reader, &outbox, &ended).await;
     ended.cancel();
-    if let End::GoAway(error) = &end {
+    let last = if let End::GoAway(error) = &end {
         tracing::debug!(%peer, code = error.code, message = error.message, "closing the connection");
-        outbox.push(encode_request(error, 0, Vec::new()), None);
-    }
-    outbox.close();
+        Some(encode_request(error, 0, Vec::new()))
+    } else {
+        None
+    };
+    outbox.close(last);
     finish(end, reader, writer).await;
 }
 
@@ -112,6 +119,8 @@ async fn serve<R: AsyncRead + Unpin>(
         outbox: outbox.clone(),
         subscriptions: Subscriptions::default(),
         max_frame_bytes,
+        turn: Mutex::new(()),
+        finishing: shared.stopping.child_token(),
         ended: ended.clone(),
     });
     let admission = Admission::new(shared.inbound.clone());
@@ -122,7 +131,8 @@ async fn serve<R: AsyncRead + Unpin>(
         End::GoAway(error) => error.known() == Some(ErrorCode::ShuttingDown),
     };
     if is_orderly {
-        // What was accepted is answered before the connection is closed.
+        // What was accepted is answered before the connection is closed; what waits for records waits no more.
+        context.finishing.cancel();
         drop(tokio::time::timeout(SHUTDOWN_TIMEOUT, admission.all_answered()).await);
     }
     end

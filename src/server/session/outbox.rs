@@ -1,7 +1,7 @@
 //! The outbox: frames on their way to one socket.
 //!
-//! Answers to requests are always taken: their number is bounded by admission. What is read from the log waits for
-//! [`Outbox::room`] first.
+//! Answers to requests are always taken: their number is bounded by admission, since a request keeps its place until its
+//! answer is written. What is read from the log waits for [`Outbox::room`] first.
 
 use std::{collections::HashSet, sync::Mutex};
 
@@ -9,12 +9,22 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::{limits::MAX_OUTBOX_BYTES, protocol::OutFrame};
 
-/// A frame, and the budget that it gives back once it is sent.
+/// What a frame gives back once it is written.
+#[derive(Debug, Default)]
+#[expect(dead_code, reason = "held until they are dropped")]
+pub(in crate::server) struct Held {
+    /// The place of the request that it answers.
+    pub(in crate::server) place: Option<OwnedSemaphorePermit>,
+    /// Its part of the budget for what is read from the log.
+    pub(in crate::server) budget: Option<OwnedSemaphorePermit>,
+}
+
+/// A frame on its way.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) frame: OutFrame,
     #[expect(dead_code, reason = "held until it is dropped")]
-    pub(super) budget: Option<OwnedSemaphorePermit>,
+    held: Held,
 }
 
 #[derive(Debug, Default)]
@@ -49,14 +59,14 @@ impl Outbox {
         self.waiting().asked.remove(&correlation_id);
     }
 
-    /// Adds the last answer to a request, with the budget that it holds until it is sent.
-    pub(in crate::server) fn answer(&self, correlation_id: u32, frame: OutFrame, budget: Option<OwnedSemaphorePermit>) {
-        self.put(Some(correlation_id), Outgoing { frame, budget });
+    /// Adds the last answer to a request.
+    pub(in crate::server) fn answer(&self, correlation_id: u32, frame: OutFrame, held: Held) {
+        self.put(Some(correlation_id), Outgoing { frame, held });
     }
 
     /// Adds a frame that is not the last for anybody.
-    pub(in crate::server) fn push(&self, frame: OutFrame, budget: Option<OwnedSemaphorePermit>) {
-        self.put(None, Outgoing { frame, budget });
+    pub(in crate::server) fn push(&self, frame: OutFrame, held: Held) {
+        self.put(None, Outgoing { frame, held });
     }
 
     fn put(&self, answered: Option<u32>, outgoing: Outgoing) {
@@ -108,9 +118,14 @@ impl Outbox {
         }
     }
 
-    /// Takes no more frames; what waits is still sent.
-    pub(super) fn close(&self) {
-        self.waiting().is_closed = true;
+    /// Takes no more frames after this last one; what waits is still sent.
+    pub(super) fn close(&self, last: Option<OutFrame>) {
+        let mut waiting = self.waiting();
+        if !waiting.is_closed {
+            waiting.frames.extend(last.map(|frame| Outgoing { frame, held: Held::default() }));
+            waiting.is_closed = true;
+        }
+        drop(waiting);
         self.filled.notify_one();
     }
 }

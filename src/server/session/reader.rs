@@ -13,7 +13,7 @@ use super::{
     End,
     admission::{Admission, Admitted},
     liveness::{Due, Liveness},
-    outbox::Outbox,
+    outbox::{Held, Outbox},
 };
 use crate::protocol::{ErrorBody, ErrorCode, Frame, FrameDecoder, Ping, encode_request};
 
@@ -115,7 +115,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     fn ping(&mut self, outbox: &Outbox) {
-        outbox.push(encode_request(&Ping::default(), self.next_ping, Vec::new()), None);
+        outbox.push(encode_request(&Ping::default(), self.next_ping, Vec::new()), Held::default());
         self.next_ping = self.next_ping.wrapping_add(1).max(1);
     }
 

@@ -6,9 +6,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{MutexGuard, OwnedSemaphorePermit, watch};
 
-use super::Context;
+use super::{Context, Held};
 use crate::{
     broker::{Error, Fetched, TopicView},
     limits::{MAX_CREDIT_BYTES, MAX_DELIVERY_BYTES, MAX_SUBSCRIPTIONS},
@@ -129,9 +129,9 @@ impl Subscription {
                 changed = range.wait_for(|range| range.head > next || range.is_deleted) => drop(changed.ok()?),
                 credit = self.credited.wait_for(|credit| *credit > 0) => drop(credit.ok()?),
             }
-            self.context.outbox.room().await;
             let wanted = usize::try_from(*self.credited.borrow()).unwrap_or(0).clamp(1, MAX_DELIVERY_BYTES);
-            let budget = reserve(&self.context, wanted).await?;
+            let context = self.context.clone();
+            let (_turn, budget) = reserve(&context, wanted).await?;
             match self.context.shared.broker.read(&self.topic, self.next, wanted).await {
                 Ok(fetched) => {
                     if let Err(error) = self.deliver(fetched, budget) {
@@ -154,7 +154,9 @@ impl Subscription {
         let deliver = Deliver { batch_bytes: lengths(&fetched.batches), ..self.empty_deliver() };
         let frame = encode_answer(Opcode::Deliver, self.asked.correlation_id, &deliver, fetched.batches);
         self.context.subscriptions.spend(self.id, bytes);
-        self.context.subscriptions.if_present(self.id, || self.context.outbox.push(frame, Some(budget)));
+        self.context
+            .subscriptions
+            .if_present(self.id, || self.context.outbox.push(frame, Held { budget: Some(budget), place: None }));
         Ok(())
     }
 
@@ -163,7 +165,7 @@ impl Subscription {
         self.next = head;
         let deliver = Deliver { gap: Some(gap), ..self.empty_deliver() };
         let frame = encode_answer(Opcode::Deliver, self.asked.correlation_id, &deliver, Vec::new());
-        self.context.subscriptions.if_present(self.id, || self.context.outbox.push(frame, None));
+        self.context.subscriptions.if_present(self.id, || self.context.outbox.push(frame, Held::default()));
     }
 
     fn empty_deliver(&self) -> Deliver {
@@ -177,12 +179,21 @@ impl Subscription {
             return;
         };
         let deliver = FrameHeader::answer(Opcode::Deliver, correlation_id);
-        self.context.outbox.answer(correlation_id, encode_error(deliver, &error), None);
+        self.context.outbox.answer(correlation_id, encode_error(deliver, &error), Held::default());
     }
 }
 
 /// Takes part of the budget for what is read from the log. `None`: the server is going down.
-pub(in crate::server) async fn reserve(context: &Context, bytes: usize) -> Option<OwnedSemaphorePermit> {
+///
+/// One at a time for each connection, and only while its outbox has room: a peer that does not read what it asked for
+/// holds up little of the budget. The turn is kept until the frame is in the outbox.
+pub(in crate::server) async fn reserve(
+    context: &Context,
+    bytes: usize,
+) -> Option<(MutexGuard<'_, ()>, OwnedSemaphorePermit)> {
     let bytes = u32::try_from(bytes).expect("at most a frame");
-    context.shared.outbound.clone().acquire_many_owned(bytes).await.ok()
+    let turn = context.turn.lock().await;
+    context.outbox.room().await;
+    let budget = context.shared.outbound.clone().acquire_many_owned(bytes).await.ok()?;
+    Some((turn, budget))
 }

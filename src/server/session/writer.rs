@@ -6,10 +6,14 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    sync::Semaphore,
+    time::Instant,
+};
 
 use super::outbox::{Outbox, Outgoing};
-use crate::limits::WRITE_STALL_TIMEOUT;
+use crate::limits::{MAX_FRAME_BYTES, WRITE_STALL_TIMEOUT, WRITE_STALL_UNDER_PRESSURE};
 
 /// Pieces shorter than this are copied together rather than handed to the system one by one.
 const JOIN_BYTES: usize = 4096;
@@ -17,22 +21,23 @@ const JOIN_BYTES: usize = 4096;
 const MAX_PIECES: usize = 64;
 
 /// Writes until the outbox is closed and empty, or the peer takes nothing any more.
-pub(super) async fn run(mut sink: impl AsyncWrite + Unpin, outbox: Arc<Outbox>) {
+///
+/// A peer that takes nothing is given [`WRITE_STALL_TIMEOUT`], but less when others wait for the budget that it holds.
+pub(super) async fn run(mut sink: impl AsyncWrite + Unpin, outbox: Arc<Outbox>, budget: Arc<Semaphore>) {
     while let Some(frames) = outbox.take().await {
         // The budgets of these frames are given back when they are written.
-        if write_all(&mut sink, &frames).await.is_none() {
-            return outbox.close();
+        if write_all(&mut sink, &frames, &budget).await.is_none() {
+            return outbox.close(None);
         }
     }
     drop(sink.shutdown().await);
 }
 
-async fn write_all(sink: &mut (impl AsyncWrite + Unpin), frames: &[Outgoing]) -> Option<()> {
+async fn write_all(sink: &mut (impl AsyncWrite + Unpin), frames: &[Outgoing], budget: &Semaphore) -> Option<()> {
     let mut pieces = join(frames);
     let mut first = 0;
     while first < pieces.len() {
-        let written = tokio::time::timeout(WRITE_STALL_TIMEOUT, write(sink, &pieces[first..])).await;
-        let mut written = written.ok()?.ok().filter(|written| *written > 0)?;
+        let mut written = write_in_time(sink, &pieces[first..], budget).await?;
         while written > 0 {
             let count = written.min(pieces[first].len());
             pieces[first].advance(count);
@@ -43,6 +48,21 @@ async fn write_all(sink: &mut (impl AsyncWrite + Unpin), frames: &[Outgoing]) ->
         }
     }
     Some(())
+}
+
+/// Writes something; `None` when the connection broke or the peer took nothing for too long.
+async fn write_in_time(sink: &mut (impl AsyncWrite + Unpin), pieces: &[Bytes], budget: &Semaphore) -> Option<usize> {
+    let started = Instant::now();
+    loop {
+        // Trying again is safe: a write that is given up has written nothing.
+        match tokio::time::timeout(WRITE_STALL_UNDER_PRESSURE, write(sink, pieces)).await {
+            Ok(written) => return written.ok().filter(|written| *written > 0),
+            Err(_) if started.elapsed() >= WRITE_STALL_TIMEOUT || budget.available_permits() < MAX_FRAME_BYTES => {
+                return None;
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// One call of the system.
