@@ -9,12 +9,14 @@ use std::{
     collections::HashMap,
     env,
     io::{BufRead, BufReader},
+    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -40,30 +42,30 @@ struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // `kill -9`, as far as the process is concerned.
-        self.0.kill().expect("it runs until it is killed");
+        // SIGKILL. A process that has ended by itself has been found out already.
+        self.0.kill().ok();
         self.0.wait().expect("our own child");
     }
 }
 
 /// Starts a server; gives it with the address that it says it listens on.
 fn serve(data: &Path, listen: &str) -> (Process, String) {
+    // The port may be taken for a moment, by a connection of somebody else.
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_connectify"));
-        command.args(["serve", "--segment-bytes", "256KiB", "--reserve-bytes", "0", "--listen", listen, "--data"]);
-        command.arg(data).env("CONNECTIFY_LOG", "error").stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the binary starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a pipe can be read");
-        if let Some(address) = line.strip_prefix("listening on ").and_then(|rest| rest.split(',').next()) {
-            return (Process(child), address.to_owned());
-        }
-        // The port may be taken for a moment, by a connection of somebody else.
-        let status = child.wait().expect("our own child");
-        assert!(Instant::now() < deadline, "the server does not start: {status}");
+    while let Err(error) = TcpListener::bind(listen) {
+        assert!(Instant::now() < deadline, "cannot listen on {listen}: {error}");
+        thread::yield_now();
     }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_connectify"));
+    command.args(["serve", "--segment-bytes", "256KiB", "--reserve-bytes", "0", "--listen", listen, "--data"]);
+    command.arg(data).env("CONNECTIFY_LOG", "error").stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut process = Process(command.spawn().expect("the binary starts"));
+    let mut line = String::new();
+    let stdout = process.0.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut line).expect("a pipe can be read");
+    let address = line.strip_prefix("listening on ").and_then(|rest| rest.split(',').next());
+    let address = address.unwrap_or_else(|| panic!("the server does not start on {}", data.display())).to_owned();
+    (process, address)
 }
 
 /// A record that was acknowledged, with where it is said to be if that is known.
@@ -199,7 +201,9 @@ fn check(stored: &[Vec<String>], acknowledged: &[Vec<Acknowledged>]) {
 async fn what_was_acknowledged_survives_kill_9_once_at_its_offset_and_in_order() {
     let seed = number_of("CONNECTIFY_SEED").unwrap_or_else(rand::random);
     eprintln!("CONNECTIFY_SEED={seed}");
-    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut data = tempfile::tempdir().expect("a temporary directory");
+    // Evidence, should this fail.
+    data.disable_cleanup(true);
     let (server, address) = serve(data.path(), "127.0.0.1:0");
     let shared = Arc::new(Shared { address, acks: watch::Sender::new(0), is_over: AtomicBool::new(false) });
     let admin = shared.client().await;
@@ -246,5 +250,5 @@ async fn what_was_acknowledged_survives_kill_9_once_at_its_offset_and_in_order()
             let record = timeout(PATIENCE, consumer.next_record()).await.expect("a record in time");
             assert_eq!(record.expect("good").expect("no end").record.value, value.as_bytes());
         }
-    }
+    }    data.disable_cleanup(false);
 }

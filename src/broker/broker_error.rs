@@ -95,8 +95,8 @@ pub enum Error {
     /// The disk failed while this was being made durable.
     #[error("disk failed, it is not known whether this was stored")]
     Indeterminate,
-    /// The disk failed for good.
-    #[error("disk failed, nothing is stored until the server is restarted")]
+    /// The disk failed, and the store could not be opened again yet.
+    #[error("disk failed, nothing is stored until the store can be opened again")]
     StorageFailed,
     /// What the disk gave back is not what was written.
     #[error("{0}")]

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::limits::{DEFAULT_RESERVE_BYTES, MAX_GROUP_BYTES};
+use crate::limits::{DEFAULT_RESERVE_BYTES, DEFAULT_SEGMENT_BYTES, DEFAULT_TAIL_CACHE_BYTES, MAX_GROUP_BYTES};
 
 /// What the broker may take.
 #[derive(Clone, Copy, Debug)]
@@ -12,11 +12,21 @@ pub struct BrokerConfig {
     /// Most that one commit writes, unless a single append is larger. More means fewer syncs under load and more
     /// memory. Default: 4 MiB.
     pub group_bytes: usize,
+    /// A segment is ended at this size. More makes recovery after a crash slower, less makes more files. Default:
+    /// 512 MiB.
+    pub segment_bytes: u64,
+    /// Memory for the newest records, from which consumers that keep up are served. Default: 24 MiB.
+    pub tail_cache_bytes: usize,
 }
 
 impl Default for BrokerConfig {
     fn default() -> Self {
-        Self { reserve_bytes: DEFAULT_RESERVE_BYTES, group_bytes: MAX_GROUP_BYTES }
+        Self {
+            reserve_bytes: DEFAULT_RESERVE_BYTES,
+            group_bytes: MAX_GROUP_BYTES,
+            segment_bytes: DEFAULT_SEGMENT_BYTES,
+            tail_cache_bytes: DEFAULT_TAIL_CACHE_BYTES,
+        }
     }
 }
 
@@ -28,7 +38,7 @@ pub enum Health {
     Well,
     /// The disk is down to its reserve; reads go on.
     DiskFull,
-    /// The disk failed, and the store could not be opened again.
+    /// The disk failed, and the store could not be opened again yet.
     Failed,
 }
 

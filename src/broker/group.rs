@@ -8,10 +8,13 @@ use super::{
     state::{State, Verdict},
 };
 use crate::{
+    limits::MAX_PRODUCERS,
     record::{BatchHeader, ConsumerId, Offset, ProducerId, Stamp, Timestamp, TopicId, TopicName},
     storage::Block,
 };
 
+/// Cursors stop when this part of the reserve is left.
+const CURSOR_SHARE: u64 = 4;
 /// Most that one event forgets; what is over comes next time.
 const MAX_EXPIRED: usize = 10_000;
 
@@ -87,12 +90,12 @@ impl<'a> Group<'a> {
                 self.later(outcome, done);
             }
             Operation::Commit { consumer, offset, rewind, done } => {
-                let outcome = decide::commit(self.state, consumer, offset, rewind);
+                let outcome = self.last_room().and_then(|()| decide::commit(self.state, consumer, offset, rewind));
                 let outcome = outcome.inspect(|cursor| self.move_cursor(consumer, *cursor));
                 self.later(outcome, done);
             }
             Operation::Dequeue(taking, done) => {
-                let outcome = decide::dequeue(self.state, &taking);
+                let outcome = self.last_room().and_then(|()| decide::dequeue(self.state, &taking));
                 if let Ok(taken) = &outcome
                     && !taken.repeated
                     && taken.next != taking.cursor
@@ -117,6 +120,14 @@ impl<'a> Group<'a> {
 
     fn room(&self) -> Result<(), Error> {
         self.full.clone().map_or(Ok(()), Err)
+    }
+
+    /// Cursors move within the reserve, but not down to the last byte: what frees room needs some.
+    fn last_room(&self) -> Result<(), Error> {
+        match &self.full {
+            Some(Error::DiskFull { free, reserve }) if *free < reserve / CURSOR_SHARE => self.room(),
+            _ => Ok(()),
+        }
     }
 
     fn append(&mut self, appending: &Appending) -> Result<Vec<Appended>, Error> {
@@ -208,6 +219,11 @@ impl<'a> Group<'a> {
         create: Option<Retention>,
     ) -> Result<ProducerState, Error> {
         self.room()?;
+        // Refused without an effect: the limit is looked at before the topic is made.
+        let is_new = decide::topic_named(self.state, topic).is_err();
+        if is_new && self.state.producers.len() >= MAX_PRODUCERS {
+            return Err(Error::TooManyProducers(MAX_PRODUCERS));
+        }
         if let Some(retention) = create {
             self.create_topic(topic, retention)?;
         }

@@ -16,6 +16,7 @@ mod decide;
 mod event;
 mod group;
 mod operation;
+mod place;
 mod queue;
 mod reads;
 mod retention;
@@ -27,10 +28,14 @@ mod writer;
 
 pub use broker_error::Error;
 pub use config::{BrokerConfig, Health, Status};
+pub use place::Place;
 pub use operation::{Appended, Appending, ConsumerState, Done, ProducerState, Taken, TopicCreated};
 pub use reads::{Dequeued, Fetched};
 pub use state::Retention;
 pub use view::{ConsumerView, TopicRange, TopicView};
+
+/// What opening and closing can fail with.
+pub use crate::storage::StorageError;
 
 use std::{
     sync::{Arc, Mutex},
@@ -38,18 +43,15 @@ use std::{
 };
 
 use tokio::sync::{Semaphore, oneshot};
+use uuid::Uuid;
 
 use crate::{
     record::{ConsumerId, Offset, ProducerId, TopicId, TopicName},
-    storage::{Engine, StorageError},
 };
 use operation::Operation;
 use queue::Queue;
 use view::View;
 use writer::Writer;
-
-/// Makes an engine on the broker's place: when the broker starts, and again after the disk failed.
-pub type OpenEngine = Box<dyn Fn() -> Result<Box<dyn Engine>, StorageError> + Send>;
 
 /// Reads from disk that may run at once, over all connections.
 const MAX_DISK_READS: usize = 4;
@@ -80,7 +82,8 @@ impl Broker {
     ///
     /// # Errors
     /// [`StorageError`] when the data cannot be opened.
-    pub fn open(config: BrokerConfig, open: OpenEngine) -> Result<Self, StorageError> {
+    pub fn open(place: Place, config: BrokerConfig) -> Result<Self, StorageError> {
+        let open = place.into_engine(&config)?;
         let (queue, view) = (Arc::new(Queue::default()), Arc::new(View::default()));
         let writer = Writer::open(config, open, queue.clone(), view.clone())?;
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run());
@@ -175,7 +178,8 @@ impl Broker {
         let (tell, told) = oneshot::channel();
         // Nobody may be waiting any more; the operation stands all the same.
         self.queue.0.push(operation(Box::new(move |outcome| drop(tell.send(outcome)))));
-        told.await.unwrap_or(Err(Error::ShuttingDown))
+        // The writer tells everybody, unless it panicked.
+        told.await.unwrap_or(Err(Error::Indeterminate))
     }
 
     /// A topic by its name.
@@ -200,7 +204,13 @@ impl Broker {
         self.view.consumer(id)
     }
 
-    /// How the broker is.
+    /// Identity of the data.
+    #[must_use]
+    pub fn server_id(&self) -> Uuid {
+        self.view.last_status().server_id
+    }
+
+    /// How the broker is. Looks at the files.
     #[must_use]
     pub fn status(&self) -> Status {
         self.view.status()

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::operation::Operation;
+use super::{Error, operation::Operation};
 
 #[derive(Default)]
 struct Waiting {
@@ -31,11 +31,12 @@ impl Queue {
         self.waiting.lock().expect("no panic while the queue is locked")
     }
 
-    /// Adds an operation; after [`Queue::close`] it is dropped, and whoever waits for it finds out by that.
+    /// Adds an operation; after [`Queue::close`] it is refused.
     pub(super) fn push(&self, operation: Operation) {
         let mut waiting = self.waiting();
         if waiting.is_closed {
-            return;
+            drop(waiting);
+            return operation.refuse(Error::ShuttingDown);
         }
         waiting.operations.push_back(operation);
         if std::mem::take(&mut waiting.is_idle) {

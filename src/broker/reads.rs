@@ -59,9 +59,8 @@ impl Broker {
             }
             let reader = self.view.reader().ok_or(Error::StorageFailed)?;
             let batches = self.read_with(&reader, topic.id, from, max_bytes).await?;
-            if let Some(batches) =
-                batches.map(|batches| durable(batches, range.tail)).filter(|batches| !batches.is_empty())
-            {
+            let batches = batches.map(|batches| durable(batches, range.tail)).unwrap_or_default();
+            if first_base(&batches).is_some_and(|base| base <= from) {
                 return Ok(Fetched { range, batches });
             }
             // Deleted or trimmed since, which the next turn tells; or the store is being opened again.
@@ -140,7 +139,12 @@ impl Broker {
             // Retention may have taken some of them since, or all.
             first = first.max(topic.range().head).min(next);
             if first < next {
-                (batches, _) = self.read_range(&topic, first, next, max_batch_bytes).await?;
+                let end;
+                (batches, end) = self.read_range(&topic, first, next, max_batch_bytes).await?;
+                if end < next {
+                    let bytes = max_batch_bytes.saturating_add(1);
+                    return Err(Error::AnswerTooLarge { bytes, limit: max_batch_bytes });
+                }
             }
         }
         Ok(Dequeued { first, next, tail: topic.range().tail, repeated, batches })
@@ -219,6 +223,10 @@ fn durable(mut batches: Vec<Bytes>, tail: Offset) -> Vec<Bytes> {
         batches.pop();
     }
     batches
+}
+
+fn first_base(batches: &[Bytes]) -> Option<Offset> {
+    Some(Stamp::read(batches.first()?).ok()?.base_offset)
 }
 
 fn last_base(batches: &[Bytes]) -> Option<Offset> {

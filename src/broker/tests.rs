@@ -5,16 +5,12 @@ use std::sync::{Arc, atomic::Ordering::SeqCst};
 use super::*;
 use crate::{
     record::{Batch, BatchBuilder, Compression, Record, Sequence, SequenceRange, Timestamp},
-    storage::{EngineOptions, FaultyVolume, RedbEngine},
+    storage::FaultyVolume,
 };
 
 fn open_on(volume: &FaultyVolume) -> Broker {
-    let volume = volume.clone();
-    let options = EngineOptions { segment_bytes: 64 * 1024, segment_runs: 1000, tail_cache_bytes: 16 * 1024 };
-    let open = move || -> Result<Box<dyn Engine>, StorageError> {
-        Ok(Box::new(RedbEngine::new(Arc::new(volume.clone()), options)))
-    };
-    Broker::open(BrokerConfig::default(), Box::new(open)).expect("opens")
+    let config = BrokerConfig { segment_bytes: 64 * 1024, tail_cache_bytes: 16 * 1024, ..BrokerConfig::default() };
+    Broker::open(Place::Volume(Arc::new(volume.clone())), config).expect("opens")
 }
 
 fn name(name: &str) -> TopicName {
@@ -135,14 +131,17 @@ async fn a_full_disk_refuses_appends_and_keeps_serving_reads_until_there_is_room
     let p = producer(&broker, "t").await;
     let consumer = broker.register_consumer(p.topic, None, Offset(0)).await.expect("registers").id;
     append(&broker, &p, 0, &["kept"]).await.expect("stored");
-    volume.free.store(1000, SeqCst);
+    volume.free.store(200 << 20, SeqCst);
     let refused = append(&broker, &p, 1, &["later"]).await.expect_err("no room");
-    assert!(matches!(refused, Error::DiskFull { free: 1000, .. }), "{refused}");
+    assert!(matches!(refused, Error::DiskFull { .. }), "{refused}");
     let refused = broker.create_topic(name("u"), Retention::default(), false).await.expect_err("no room");
     assert!(matches!(refused, Error::DiskFull { .. }), "{refused}");
     assert_eq!(broker.status().health, Health::DiskFull);
     assert_eq!(read_all(&broker, "t").await, ["kept"]);
     assert_eq!(broker.commit(consumer, Offset(1), false).await, Ok(Offset(1)), "cursors move in the reserve");
+    volume.free.store(1000, SeqCst);
+    let refused = broker.commit(consumer, Offset(0), true).await.expect_err("no room at all");
+    assert!(matches!(refused, Error::DiskFull { free: 1000, .. }), "{refused}");
     volume.free.store(u64::MAX / 2, SeqCst);
     append(&broker, &p, 1, &["later"]).await.expect("stored");
     assert_eq!(read_all(&broker, "t").await, ["kept", "later"]);

@@ -8,9 +8,10 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    BrokerConfig, Error, Health, OpenEngine, Status,
+    BrokerConfig, Error, Health, Status,
     group::{Group, Settling},
     operation::Operation,
+    place::OpenEngine,
     queue::Queue,
     state::State,
     view::View,
@@ -27,8 +28,10 @@ const MAX_TOLD_HERE: usize = 2;
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// Between looks at producers that nobody uses any more.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(3600);
-/// Times that the engine is opened again after the disk failed, before the broker gives up writing.
-const REOPEN_ATTEMPTS: u32 = 3;
+/// Between attempts to open the store again after the disk failed.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+/// Between looks at a disk that is full.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes that a commit may take on disk for each byte of its block: pages are copied, not changed.
 const WRITE_AMPLIFICATION: u64 = 4;
 
@@ -51,6 +54,8 @@ struct Due {
     expiry: Instant,
     /// Set while the engine was not told about room that is free.
     trim: Option<Instant>,
+    /// Set while the disk fails, or is full, and may come back.
+    again: Option<Instant>,
 }
 
 impl Writer {
@@ -62,19 +67,24 @@ impl Writer {
     ) -> Result<Self, StorageError> {
         let (state, engine) = recover(&open)?;
         let now = Instant::now();
-        let due = Due { sweep: Some(now), expiry: now, trim: Some(now) };
+        let due = Due { sweep: Some(now), expiry: now, trim: Some(now), again: None };
         let runtime = Handle::try_current().ok();
         let mut writer = Self { config, open, queue, view, state, engine: Some(engine), due, runtime };
         writer.show_all();
         writer.commit_group(Vec::new());
         match writer.engine {
-            Some(_) => Ok(writer),
+            Some(_) => {
+                // The first commit may have given the data its identity.
+                writer.show_status(Health::Well);
+                Ok(writer)
+            }
             None => Err(StorageError::Background("the first commit failed".to_owned())),
         }
     }
 
     /// Works until the queue is closed and empty, then closes the engine.
     pub(super) fn run(mut self) -> Result<(), StorageError> {
+        let _guard = PanicGuard { queue: self.queue.clone(), view: self.view.clone() };
         while let Some(operations) = self.queue.take(self.config.group_bytes, self.patience()) {
             self.commit_group(operations);
         }
@@ -82,13 +92,18 @@ impl Writer {
     }
 
     fn patience(&self) -> Duration {
-        let due = [self.due.sweep, Some(self.due.expiry), self.due.trim];
+        let due = [self.due.sweep, Some(self.due.expiry), self.due.trim, self.due.again];
         let next = due.into_iter().flatten().min().expect("expiry is always due at some time");
-        next.saturating_duration_since(Instant::now())
+        let patience = next.saturating_duration_since(Instant::now());
+        let is_full = self.view.last_status().health == Health::DiskFull;
+        if is_full { patience.min(FULL_PAUSE) } else { patience }
     }
 
     /// One turn: decide, commit, publish, tell.
     fn commit_group(&mut self, operations: Vec<Operation>) {
+        if self.due.again.is_some_and(|due| due <= Instant::now()) {
+            self.reopen();
+        }
         let Some(engine) = &mut self.engine else {
             return operations.into_iter().for_each(|operation| operation.refuse(Error::StorageFailed));
         };
@@ -187,22 +202,37 @@ impl Writer {
     }
 
     fn open_again(&mut self) {
-        for attempt in 1..=REOPEN_ATTEMPTS {
-            match recover(&self.open) {
-                Ok((state, engine)) => {
-                    tracing::warn!(attempt, "opened the store again after a failure");
-                    (self.state, self.engine) = (state, Some(engine));
-                    return self.show_all();
-                }
-                Err(error) => {
-                    tracing::error!(attempt, error = %error, cause = ?error, "opening the store again failed");
-                    if !error.is_transient() {
-                        break;
-                    }
-                }
+        self.due.again = None;
+        match recover(&self.open) {
+            Ok((state, engine)) => {
+                tracing::warn!("opened the store again after a failure");
+                (self.state, self.engine) = (state, Some(engine));
+                self.show_all();
+            }
+            Err(error) => {
+                tracing::error!(error = %error, cause = ?error, "opening the store again failed");
+                self.due.again = error.is_transient().then(|| Instant::now() + REOPEN_PAUSE);
+                self.show_status(Health::Failed);
             }
         }
-        self.show_status(Health::Failed);
+    }
+}
+
+/// A panic of the writer must not leave callers waiting for it.
+struct PanicGuard {
+    queue: Arc<Queue>,
+    view: Arc<View>,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.queue.close();
+            self.view.set_status(Status { health: Health::Failed, ..self.view.last_status() });
+            while let Some(waiting) = self.queue.take(usize::MAX, Duration::ZERO) {
+                waiting.into_iter().for_each(|operation| operation.refuse(Error::StorageFailed));
+            }
+        }
     }
 }
 

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use crate::{
-    broker::BrokerConfig,
+    broker::{BrokerConfig, Place},
     limits::{
         DEFAULT_INBOUND_BUDGET_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_OUTBOUND_BUDGET_BYTES, DEFAULT_RESERVE_BYTES,
         DEFAULT_SEGMENT_BYTES, DEFAULT_TAIL_CACHE_BYTES, MAX_FRAME_BYTES,
     },
-    storage::EngineOptions,
 };
 
 /// Where a server keeps its data and what it may take. Starts from [`Default`]; each `with_` changes one thing.
@@ -110,12 +109,16 @@ impl ServerConfig {
         self.data_dir.is_none()
     }
 
-    pub(super) fn engine_options(&self) -> EngineOptions {
-        let defaults = EngineOptions::default();
-        EngineOptions { segment_bytes: self.segment_bytes, tail_cache_bytes: self.tail_cache_bytes, ..defaults }
+    pub(super) fn place(&self) -> Place {
+        self.data_dir.clone().map_or(Place::Memory, Place::Directory)
     }
 
     pub(super) fn broker_config(&self) -> BrokerConfig {
-        BrokerConfig { reserve_bytes: self.reserve_bytes, ..BrokerConfig::default() }
+        BrokerConfig {
+            reserve_bytes: self.reserve_bytes,
+            segment_bytes: self.segment_bytes,
+            tail_cache_bytes: self.tail_cache_bytes,
+            ..BrokerConfig::default()
+        }
     }
 }

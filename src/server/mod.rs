@@ -26,9 +26,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    broker::{Broker, Status},
+    broker::{Broker, Place, Status},
     limits::SHUTDOWN_TIMEOUT,
-    storage::{DirVolume, Engine, MemoryVolume, RedbEngine, StorageError, Volume},
 };
 use shared::Shared;
 
@@ -54,22 +53,15 @@ impl Server {
     /// # Errors
     /// [`Error::Storage`] when the data belongs to another server, to a later version, or cannot be read.
     pub fn open(config: ServerConfig) -> Result<Self, Error> {
-        let volume: Arc<dyn Volume> = match &config.data_dir {
-            Some(path) => Arc::new(DirVolume::open(path)?),
-            None => Arc::new(MemoryVolume::default()),
-        };
-        Self::open_on(volume, config)
+        Self::open_at(config.place(), config)
     }
 
-    /// [`Server::open`] on files of the caller's.
+    /// [`Server::open`] on a place of the caller's.
     ///
     /// # Errors
     /// As [`Server::open`].
-    pub fn open_on(volume: Arc<dyn Volume>, config: ServerConfig) -> Result<Self, Error> {
-        let options = config.engine_options();
-        let open =
-            move || -> Result<Box<dyn Engine>, StorageError> { Ok(Box::new(RedbEngine::new(volume.clone(), options))) };
-        let broker = Broker::open(config.broker_config(), Box::new(open))?;
+    pub fn open_at(place: Place, config: ServerConfig) -> Result<Self, Error> {
+        let broker = Broker::open(place, config.broker_config())?;
         Ok(Self { config, broker })
     }
 

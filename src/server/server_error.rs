@@ -1,6 +1,6 @@
 //! Why a server does not start, or did not stop cleanly.
 
-use crate::storage::StorageError;
+use crate::broker::StorageError;
 
 /// An error of the server as a whole. What goes wrong on one connection is told to that connection.
 #[derive(Debug, thiserror::Error)]

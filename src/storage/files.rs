@@ -17,7 +17,7 @@ impl FileId {
         format!("{:010}-{}.redb", self.number, self.generation)
     }
 
-    /// While it is being rewritten. Never opened again after a crash.
+    /// While it is being made. Never opened again after a crash.
     pub(super) fn unfinished_name(self) -> String {
         format!("{:010}-{}.unfinished", self.number, self.generation)
     }
@@ -45,9 +45,10 @@ pub(super) fn list_and_clean(volume: &dyn Volume) -> Result<Vec<FileId>, Storage
             }
         }
     }
-    // A rename must be durable before what it replaced is removed.
+    // What a crashed server made and did not sync must be durable before anything is acknowledged in it, and before
+    // what it replaced is removed.
+    volume.sync()?;
     if !stale.is_empty() {
-        volume.sync()?;
         stale.iter().try_for_each(|name| volume.remove(name))?;
         volume.sync()?;
     }

@@ -1,7 +1,7 @@
 //! The keeper: a thread that prepares the next segment, seals full ones, removes dead ones and rewrites in between.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -50,7 +50,7 @@ impl Keeper {
         let (jobs, queue) = channel();
         let shared = Arc::new(Shared::default());
         let worker =
-            Worker { volume, segments, shared: shared.clone(), heads: None, runs: HashMap::new(), rewrite: None };
+            Worker { volume, segments, shared: shared.clone(), heads: None, runs: HashMap::new(), rewrite: None, unreadable: HashSet::new() };
         let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || worker.run(&queue));
         let thread = thread.map_err(StorageError::io("starting the keeper thread"))?;
         Ok(Self { jobs: Some(jobs), shared, thread: Some(thread) })
@@ -127,6 +127,8 @@ struct Worker {
     /// How many runs the segments have that were sealed here: whether sorting them is worth it.
     runs: HashMap<u64, usize>,
     rewrite: Option<Rewrite>,
+    /// Segments whose rewrite failed.
+    unreadable: HashSet<u64>,
 }
 
 impl Worker {
@@ -187,8 +189,8 @@ impl Worker {
         }
         for segment in dead {
             let number = segment.id().number;
-            if self.rewrite.as_ref().is_some_and(|rewrite| rewrite.number() == number) {
-                self.rewrite = None;
+            if let Some(rewrite) = self.rewrite.take_if(|rewrite| rewrite.number() == number) {
+                rewrite.abandon(self.volume.as_ref())?;
             }
             self.segments.remove(number);
             self.volume.remove(&segment.id().name())?;
@@ -203,7 +205,7 @@ impl Worker {
         };
         for segment in self.history().into_iter().filter(|segment| segment.id().number <= *last) {
             let runs = self.runs.get(&segment.id().number).copied();
-            if rewrite::is_worthwhile(&segment, heads, runs) {
+            if !self.unreadable.contains(&segment.id().number) && rewrite::is_worthwhile(&segment, heads, runs) {
                 self.rewrite = Rewrite::begin(self.volume.as_ref(), segment, heads)?;
                 return Ok(());
             }
@@ -215,11 +217,21 @@ impl Worker {
         let Some(mut rewrite) = self.rewrite.take() else {
             return Ok(());
         };
-        if !rewrite.step()? {
-            self.rewrite = Some(rewrite);
-            return Ok(());
-        }
         let number = rewrite.number();
+        match rewrite.step() {
+            Ok(true) => {}
+            Ok(false) => {
+                self.rewrite = Some(rewrite);
+                return Ok(());
+            }
+            Err(error) => {
+                // An old segment that cannot be read is no reason to stop appending: it stays as it is.
+                tracing::error!(segment = number, error = report(&error), "a segment cannot be rewritten");
+                self.unreadable.insert(number);
+                rewrite.abandon(self.volume.as_ref())?;
+                return self.next_rewrite();
+            }
+        }
         rewrite.finish(&self.volume, &self.segments)?;
         self.runs.remove(&number);
         tracing::info!(segment = number, "rewrote a segment");

@@ -69,14 +69,17 @@ pub(super) fn open_database(volume: &dyn Volume, name: &str) -> Result<Database,
 }
 
 impl LiveSegment {
-    /// Makes a new segment; it is durable when this returns.
+    /// Makes a new segment; it is durable when this returns. A crash meanwhile leaves an unfinished file or a whole
+    /// one: redb writes a file's magic last, so a file in the making cannot be opened.
     pub(super) fn create(volume: &dyn Volume, number: u64) -> Result<Self, StorageError> {
         let id = FileId { number, generation: 0 };
-        let database = open_database(volume, &id.name())?;
+        let database = open_database(volume, &id.unfinished_name())?;
         let txn = database.begin_write()?;
         tables::write_format(&txn)?;
         txn.open_table(tables::JOURNAL)?;
         txn.commit()?;
+        // The open file keeps its handle under the new name.
+        volume.rename(&id.unfinished_name(), &id.name())?;
         volume.sync()?;
         Ok(Self::recovered(id, database, MemoryIndex::default()))
     }

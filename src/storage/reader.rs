@@ -22,6 +22,9 @@ pub(super) struct RedbReader {
     pub(super) cache: Arc<TailCache>,
 }
 
+/// How often a segment may be replaced while one read looks for it.
+const MAX_LOOKUPS: usize = 100;
+
 /// Batches of one topic, as they are gathered.
 struct Gathered {
     topic: TopicId,
@@ -111,6 +114,7 @@ impl LogReader for RedbReader {
 
     fn read(&self, topic: TopicId, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, StorageError> {
         let mut gathered = Gathered::new(topic, from, max_bytes);
+        let mut turns_without_progress = 0;
         while !gathered.is_full() {
             let before = gathered.from;
             let is_current = match self.segments.find(topic, gathered.from) {
@@ -118,7 +122,9 @@ impl LogReader for RedbReader {
                 Some(Segment::Live(segment)) => self.read_live(&segment, &mut gathered)?,
                 Some(Segment::Sealed(segment)) => self.read_sealed(&segment, &mut gathered)?,
             };
-            if is_current && gathered.from == before {
+            // A segment that was replaced is looked up again, but one that has lost its file stays where it was.
+            turns_without_progress = if gathered.from > before { 0 } else { turns_without_progress + 1 };
+            if turns_without_progress > 0 && (is_current || turns_without_progress > MAX_LOOKUPS) {
                 return Err(StorageError::Corrupted(format!("topic {topic} has no batch at offset {before}")));
             }
         }

@@ -78,6 +78,13 @@ impl Rewrite {
         Ok(Some(Self { old, id, source, todo, target, index: MemoryIndex::default(), end: 0 }))
     }
 
+    /// Gives up, and removes what was written.
+    pub(super) fn abandon(self, volume: &dyn Volume) -> Result<(), StorageError> {
+        let name = self.id.unfinished_name();
+        drop(self.target);
+        volume.remove(&name)
+    }
+
     /// The number of the segment that is rewritten.
     pub(super) fn number(&self) -> u64 {
         self.id.number

@@ -49,8 +49,9 @@ pub(super) fn seal(
     }
     // Readers wait for the guard; then they find the sealed segment in its place.
     let mut file = live.file_mut();
-    if let LiveFile::Open(database) = std::mem::replace(&mut *file, LiveFile::Sealed) {
+    if let LiveFile::Open(database) = std::mem::replace(&mut *file, LiveFile::Closed) {
         database.close()?;
+        *file = LiveFile::Sealed;
         segments.put(Segment::Sealed(Arc::new(SealedSegment::new(volume.clone(), live.id(), spans))));
     }
     Ok(())

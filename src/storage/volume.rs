@@ -72,10 +72,14 @@ impl DirVolume {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let path = path.into();
         let io = |what: &str| StorageError::io(format!("{what} {}", path.display()));
-        let is_new = !path.exists();
+        let made: Vec<_> = path.ancestors().take_while(|path| !path.exists()).collect();
         fs::create_dir_all(&path).map_err(io("creating directory"))?;
-        if is_new && let Some(parent) = path.canonicalize().ok().as_deref().and_then(Path::parent) {
-            sync_dir(parent)?;
+        // Every directory that was made is an entry in the one above it. The last one always is synced: an earlier
+        // server may have made it and crashed.
+        for directory in made.into_iter().chain([path.as_path()]) {
+            if let Some(parent) = directory.canonicalize().ok().as_deref().and_then(Path::parent) {
+                sync_dir(parent)?;
+            }
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("LOCK"));
         let lock = lock.map_err(io("opening the lock file of"))?;

@@ -42,18 +42,17 @@ pub(super) async fn register_consumer(
 pub(super) async fn fetch(context: Arc<Context>, request: Fetch) -> Answered<FetchAnswer> {
     let topic = topic(&context, &request.topic)?;
     let from = Offset(request.offset);
-    let broker = &context.shared.broker;
     let patience = patience(request.max_wait_ms)?;
     let range = topic.range();
     if from == range.tail {
         wait(&context, &topic, from, patience).await;
     }
     let max_bytes = (request.max_bytes as usize).clamp(1, context.max_frame_bytes - FRONT_BYTES);
-    let (_turn, budget) = session::reserve(&context, max_bytes).await.ok_or_else(shutting_down)?;
-    let mut fetched = broker.read(&topic, from, max_bytes).await?;
+    let (turn, budget, mut fetched) = session::read_within(&context, &topic, from, max_bytes).await?;
     fit(&mut fetched.batches, context.max_frame_bytes)?;
     let (head, tail) = (fetched.range.head.0, fetched.range.tail.0);
     let answer = FetchAnswer { head, tail, batch_bytes: lengths(&fetched.batches) };
+    drop(turn);
     Ok(Reply { answer, batches: fetched.batches, budget: Some(budget) })
 }
 
@@ -70,19 +69,22 @@ pub(super) fn subscribe(call: Call, frame: &Frame) {
             opened = open(&context, &request, call.header) => opened,
         };
         match opened {
-            Ok(answer) => {
-                let id = answer.subscription_id;
+            Ok((answer, subscription)) => {
                 let frame = encode_answer(Opcode::Subscribe, call.header.correlation_id, &answer, Vec::new());
                 let place = Some(call.admitted.into_place());
                 context.outbox.push(frame, Held { place, budget: None });
-                context.subscriptions.credit(id, request.credit_bytes);
+                subscription.start(request.credit_bytes);
             }
             Err(error) => call.refuse_with(&error),
         }
     });
 }
 
-async fn open(context: &Arc<Context>, request: &Subscribe, asked: FrameHeader) -> Result<SubscribeAnswer, ErrorBody> {
+async fn open(
+    context: &Arc<Context>,
+    request: &Subscribe,
+    asked: FrameHeader,
+) -> Result<(SubscribeAnswer, session::Subscription), ErrorBody> {
     if request.credit_bytes > MAX_CREDIT_BYTES {
         return Err(over_limit("credit in bytes", request.credit_bytes, MAX_CREDIT_BYTES));
     }
@@ -93,8 +95,9 @@ async fn open(context: &Arc<Context>, request: &Subscribe, asked: FrameHeader) -
         let message = format!("offset {from} is beyond the tail, {}", range.tail);
         return Err(ErrorBody::new(ErrorCode::OffsetBeyondTail, message, vec![range.head.0, range.tail.0]));
     }
-    let subscription_id = session::subscribe(context, topic, from, asked)?;
-    Ok(SubscribeAnswer { subscription_id, offset: from.0, head: range.head.0, tail: range.tail.0 })
+    let subscription = session::Subscription::new(context, topic, from, asked)?;
+    let (subscription_id, offset) = (subscription.id(), from.0);
+    Ok((SubscribeAnswer { subscription_id, offset, head: range.head.0, tail: range.tail.0 }, subscription))
 }
 
 pub(super) fn unsubscribe(context: &Context, request: Unsubscribe) -> Result<UnsubscribeAnswer, ErrorBody> {
@@ -128,7 +131,9 @@ pub(super) async fn dequeue(context: Arc<Context>, request: Dequeue) -> Answered
     if view.cursor == cursor && from == range.tail {
         wait(&context, &topic, from, patience).await;
     }
-    let (_turn, budget) = session::reserve(&context, MAX_DELIVERY_BYTES).await.ok_or_else(shutting_down)?;
+    let (turn, budget) = session::reserve(&context, MAX_DELIVERY_BYTES).await.ok_or_else(shutting_down)?;
+    // Dequeues of one connection share commits.
+    drop(turn);
     let max_batch_bytes = context.max_frame_bytes - FRONT_BYTES;
     let taken = broker.dequeue(id, cursor, request.attempt, request.max_records.into(), max_batch_bytes).await?;
     // What was taken fits: the broker takes no more, and a single batch over that is told before the cursor moves.

@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::{MAX_IN_FLIGHT_BYTES, MAX_IN_FLIGHT_REQUESTS};
-
-/// Frames up to this size have a part of the budget of their own: one in so many bytes.
-const SMALL_FRAME_BYTES: usize = 256 * 1024;
-const SMALL_SHARE: usize = 4;
+use crate::limits::{MAX_FRAME_BYTES, MAX_IN_FLIGHT_BYTES, MAX_IN_FLIGHT_REQUESTS};
 
 /// The places of one connection, and the bytes of it and of the server.
 pub(super) struct Admission {
@@ -17,21 +13,18 @@ pub(super) struct Admission {
     server: Arc<InboundBudget>,
 }
 
-/// The server's bytes for requests. Small frames have a part of their own, so that peers who announce large ones and
-/// then dawdle hold up only others with large ones.
+/// The server's bytes for requests: one part for frames that are still arriving, one for those that are all there.
+/// Peers who begin frames and then dawdle hold up only others whose frames do not come in one piece.
 pub(in crate::server) struct InboundBudget {
-    small: Arc<Semaphore>,
-    large: Arc<Semaphore>,
+    arriving: Arc<Semaphore>,
+    whole: Arc<Semaphore>,
 }
 
 impl InboundBudget {
     pub(in crate::server) fn new(bytes: usize) -> Self {
-        let small = bytes / SMALL_SHARE;
-        Self { small: Arc::new(Semaphore::new(small)), large: Arc::new(Semaphore::new(bytes - small)) }
-    }
-
-    fn part(&self, frame_bytes: usize) -> &Arc<Semaphore> {
-        if frame_bytes <= SMALL_FRAME_BYTES { &self.small } else { &self.large }
+        // Each part has room for the largest frame, with its length field.
+        let part = (bytes / 2).max(MAX_FRAME_BYTES + 4);
+        Self { arriving: Arc::new(Semaphore::new(part)), whole: Arc::new(Semaphore::new(part)) }
     }
 }
 
@@ -58,13 +51,18 @@ impl Admission {
         }
     }
 
-    /// Waits until there is room for a frame of `bytes`. While it waits, the socket is not read.
+    /// Waits until there is room for a frame of `bytes` to arrive. While it waits, the socket is not read.
+    pub(super) async fn arrive(&self, bytes: usize) -> OwnedSemaphorePermit {
+        acquire(&self.server.arriving, bytes).await
+    }
+
+    /// Waits until there is room for a frame of `bytes` that is all there. While it waits, the socket is not read.
     pub(super) async fn admit(&self, bytes: usize) -> Admitted {
         // The server's budget comes last: who waits for a place of its own holds nothing that others need.
         Admitted {
             place: acquire(&self.requests, 1).await,
             _bytes: acquire(&self.bytes, bytes).await,
-            _server_bytes: acquire(self.server.part(bytes), bytes).await,
+            _server_bytes: acquire(&self.server.whole, bytes).await,
         }
     }
 

@@ -102,7 +102,7 @@ fn is_equal(given: &[u8], expected: &[u8]) -> bool {
 fn answer(shared: &Shared, max_frame_bytes: usize) -> HelloAnswer {
     let number = |bytes: usize| u32::try_from(bytes).expect("limits are under 4 GiB");
     HelloAnswer {
-        server_id: *shared.broker.status().server_id.as_bytes(),
+        server_id: *shared.broker.server_id().as_bytes(),
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
         version: PROTOCOL_VERSION,
         features: 0,

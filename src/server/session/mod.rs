@@ -15,7 +15,7 @@ mod writer;
 
 pub(super) use admission::{Admitted, InboundBudget};
 pub(super) use outbox::{Held, Outbox};
-pub(super) use subscription::{Subscriptions, reserve, spawn as subscribe};
+pub(super) use subscription::{Subscription, Subscriptions, read_within, reserve};
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,6 +1,6 @@
 //! Reading frames off a socket, within the budgets and in time.
 
-use std::pin::Pin;
+use std::{future::Future, pin::Pin};
 
 use bytes::BytesMut;
 use tokio::{
@@ -23,8 +23,8 @@ const SMALL_READ_BYTES: usize = 1024;
 const MEDIUM_READ_BYTES: usize = 8 * 1024;
 /// The buffer of one that fills medium ones.
 const LARGE_READ_BYTES: usize = 64 * 1024;
-/// A frame takes its place in the budget when this much of it is there.
-const ADMISSION_BYTES: usize = 2 * 1024;
+/// A frame that does not come in one piece takes its part of the budget when this much of it is there.
+const ARRIVING_BYTES: usize = 2 * 1024;
 /// Less room than this is not worth a read.
 const MIN_SPARE_BYTES: usize = 512;
 
@@ -71,21 +71,22 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// The next frame, read once there is room for it.
     pub(super) async fn next(&mut self, admission: &Admission, outbox: &Outbox) -> Result<(Frame, Admitted), End> {
-        let mut admitted = None;
+        let mut arriving = None;
         loop {
             if let Some(bytes) = self.decoder.frame_bytes(&self.buffer)? {
+                if self.buffer.len() >= bytes {
+                    let admitted = self.wait(outbox, admission.admit(bytes)).await?;
+                    if let Some(frame) = self.decode()? {
+                        return Ok((frame, admitted));
+                    }
+                }
                 // A length alone takes nothing from the budget: the frame has to be coming.
-                if admitted.is_none() && self.buffer.len() >= bytes.min(ADMISSION_BYTES) {
-                    admitted = Some(self.admit(admission, outbox, bytes).await?);
+                if arriving.is_none() && self.buffer.len() >= ARRIVING_BYTES {
+                    arriving = Some(self.wait(outbox, admission.arrive(bytes)).await?);
                 }
-                if let Some(admitted) = admitted.take_if(|_| self.buffer.len() >= bytes)
-                    && let Some(frame) = self.decode()?
-                {
-                    return Ok((frame, admitted));
-                }
-                // There is room for all of it now, so it need not grow step by step once it is really coming.
                 self.frame_begun(bytes);
-                if self.buffer.len() >= LARGE_READ_BYTES {
+                // There is room for all of it now, so it need not grow step by step once it is really coming.
+                if arriving.is_some() && self.buffer.len() >= LARGE_READ_BYTES {
                     self.buffer.reserve(bytes - self.buffer.len());
                 }
             }
@@ -93,18 +94,18 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    async fn admit(&mut self, admission: &Admission, outbox: &Outbox, bytes: usize) -> Result<Admitted, End> {
-        let mut admitted = std::pin::pin!(admission.admit(bytes));
+    /// Waits for room. The peer may be silent for as long as we are deaf, but must know that we are there.
+    async fn wait<T>(&mut self, outbox: &Outbox, room: impl Future<Output = T>) -> Result<T, End> {
+        let mut room = std::pin::pin!(room);
         loop {
             tokio::select! {
                 biased;
-                admitted = &mut admitted => {
+                room = &mut room => {
                     // It was us who did not listen.
                     self.liveness.heard(Instant::now());
-                    return Ok(admitted);
+                    return Ok(room);
                 }
                 () = self.stopping.cancelled() => return Err(shutting_down()),
-                // The peer may be silent for as long as we are deaf, but must know that we are there.
                 () = &mut self.timer => {
                     self.liveness.heard(Instant::now());
                     self.ping(outbox);

@@ -84,7 +84,8 @@ fn to_credit(bytes: u64) -> i64 {
     i64::try_from(bytes.min(MAX_CREDIT_BYTES)).expect("at most a GiB")
 }
 
-struct Subscription {
+/// Pushes the batches of a topic to one connection.
+pub(in crate::server) struct Subscription {
     id: u32,
     context: Arc<Context>,
     topic: Arc<TopicView>,
@@ -93,26 +94,35 @@ struct Subscription {
     credited: watch::Receiver<i64>,
 }
 
-/// Starts a subscription at `from`; gives its id. It pushes nothing before it gets credit.
-pub(in crate::server) fn spawn(
-    context: &Arc<Context>,
-    topic: Arc<TopicView>,
-    from: Offset,
-    asked: FrameHeader,
-) -> Result<u32, ErrorBody> {
-    let (id, credited) = context.subscriptions.add(asked.correlation_id)?;
-    let mut subscription = Subscription { id, context: context.clone(), topic, next: from, asked, credited };
-    tokio::spawn(async move {
-        let ended = subscription.context.ended.clone();
-        tokio::select! {
-            () = ended.cancelled() => {}
-            end = subscription.run() => subscription.end(end),
-        }
-    });
-    Ok(id)
-}
-
 impl Subscription {
+    /// A subscription at `from`, without credit, that pushes nothing yet.
+    pub(in crate::server) fn new(
+        context: &Arc<Context>,
+        topic: Arc<TopicView>,
+        from: Offset,
+        asked: FrameHeader,
+    ) -> Result<Self, ErrorBody> {
+        let (id, credited) = context.subscriptions.add(asked.correlation_id)?;
+        Ok(Self { id, context: context.clone(), topic, next: from, asked, credited })
+    }
+
+    /// Its id on this connection.
+    pub(in crate::server) fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Lets it push, on a task of its own, with this credit.
+    pub(in crate::server) fn start(mut self, credit: u64) {
+        self.context.subscriptions.credit(self.id, credit);
+        tokio::spawn(async move {
+            let ended = self.context.ended.clone();
+            tokio::select! {
+                () = ended.cancelled() => {}
+                end = self.run() => self.end(end),
+            }
+        });
+    }
+
     /// Pushes until the subscription ends: with an error, or because the client wanted it.
     async fn run(&mut self) -> Option<ErrorBody> {
         let mut range = self.topic.watch();
@@ -131,9 +141,8 @@ impl Subscription {
             }
             let wanted = usize::try_from(*self.credited.borrow()).unwrap_or(0).clamp(1, MAX_DELIVERY_BYTES);
             let context = self.context.clone();
-            let (_turn, budget) = reserve(&context, wanted).await?;
-            match self.context.shared.broker.read(&self.topic, self.next, wanted).await {
-                Ok(fetched) => {
+            match read_within(&context, &self.topic, self.next, wanted).await {
+                Ok((_turn, budget, fetched)) => {
                     if let Err(error) = self.deliver(fetched, budget) {
                         return Some(error);
                     }
@@ -191,9 +200,33 @@ pub(in crate::server) async fn reserve(
     context: &Context,
     bytes: usize,
 ) -> Option<(MutexGuard<'_, ()>, OwnedSemaphorePermit)> {
-    let bytes = u32::try_from(bytes).expect("at most a frame");
     let turn = context.turn.lock().await;
     context.outbox.room().await;
-    let budget = context.shared.outbound.clone().acquire_many_owned(bytes).await.ok()?;
+    let budget = context.shared.outbound.clone().acquire_many_owned(permits(bytes)).await.ok()?;
     Some((turn, budget))
+}
+
+/// Reads about `wanted` bytes of a topic; what was read holds its real size of the budget, no more and no less.
+pub(in crate::server) async fn read_within<'a>(
+    context: &'a Context,
+    topic: &TopicView,
+    from: Offset,
+    wanted: usize,
+) -> Result<(MutexGuard<'a, ()>, OwnedSemaphorePermit, Fetched), Error> {
+    let mut reserved = wanted;
+    loop {
+        let (turn, mut budget) = reserve(context, reserved).await.ok_or(Error::ShuttingDown)?;
+        let fetched = context.shared.broker.read(topic, from, wanted).await?;
+        let bytes = fetched.batches.iter().map(Bytes::len).sum();
+        if bytes <= reserved {
+            drop(budget.split(reserved - bytes));
+            return Ok((turn, budget, fetched));
+        }
+        // One batch was larger than what was wanted: come again with more, holding nothing meanwhile.
+        reserved = bytes;
+    }
+}
+
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("at most a frame")
 }
