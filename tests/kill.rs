@@ -5,6 +5,8 @@
 //! from a seed, which is printed; `CONNECTIFY_KILLS` sets how many there are, `CONNECTIFY_SEED` repeats a run as far as
 //! the scheduling of the machine allows.
 
+#![allow(clippy::print_stderr, reason = "a failure shows its seed")]
+
 use std::{
     collections::HashMap,
     env,
@@ -250,5 +252,6 @@ async fn what_was_acknowledged_survives_kill_9_once_at_its_offset_and_in_order()
             let record = timeout(PATIENCE, consumer.next_record()).await.expect("a record in time");
             assert_eq!(record.expect("good").expect("no end").record.value, value.as_bytes());
         }
-    }    data.disable_cleanup(false);
+    }
+    data.disable_cleanup(false);
 }

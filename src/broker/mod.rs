@@ -28,8 +28,8 @@ mod writer;
 
 pub use broker_error::Error;
 pub use config::{BrokerConfig, Health, Status};
-pub use place::Place;
 pub use operation::{Appended, Appending, ConsumerState, Done, ProducerState, Taken, TopicCreated};
+pub use place::Place;
 pub use reads::{Dequeued, Fetched};
 pub use state::Retention;
 pub use view::{ConsumerView, TopicRange, TopicView};
@@ -45,9 +45,7 @@ use std::{
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
-use crate::{
-    record::{ConsumerId, Offset, ProducerId, TopicId, TopicName},
-};
+use crate::record::{ConsumerId, Offset, ProducerId, TopicId, TopicName};
 use operation::Operation;
 use queue::Queue;
 use view::View;

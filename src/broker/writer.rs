@@ -122,8 +122,12 @@ impl Writer {
             Ok(()) => {
                 // Publish before telling: who is told may ask at once.
                 self.view.publish(&self.state, &topics, &consumers);
+                let before = self.view.last_status();
+                if before.health != health || self.counts() != (before.topics, before.producers, before.consumers) {
+                    self.show_status(health);
+                }
                 self.tell(settling);
-                self.after_commit(frees_room, health);
+                self.after_commit(frees_room);
             }
             Err(error) => {
                 tracing::error!(error = %error, cause = ?error, "a commit failed, its outcome is not known");
@@ -144,7 +148,7 @@ impl Writer {
         }
     }
 
-    fn after_commit(&mut self, frees_room: bool, health: Health) {
+    fn after_commit(&mut self, frees_room: bool) {
         let (engine, now) = (self.engine.as_mut().expect("it has just committed"), Instant::now());
         if frees_room {
             self.due.trim.get_or_insert(now + SWEEP_PAUSE);
@@ -162,10 +166,6 @@ impl Writer {
                 return self.reopen();
             }
             engine.trim(self.state.live_heads());
-        }
-        let before = self.view.last_status();
-        if before.health != health || self.counts() != (before.topics, before.producers, before.consumers) {
-            self.show_status(health);
         }
     }
 

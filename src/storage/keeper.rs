@@ -49,8 +49,15 @@ impl Keeper {
     pub(super) fn start(volume: Arc<dyn Volume>, segments: Arc<Segments>) -> Result<Self, StorageError> {
         let (jobs, queue) = channel();
         let shared = Arc::new(Shared::default());
-        let worker =
-            Worker { volume, segments, shared: shared.clone(), heads: None, runs: HashMap::new(), rewrite: None, unreadable: HashSet::new() };
+        let worker = Worker {
+            volume,
+            segments,
+            shared: shared.clone(),
+            heads: None,
+            runs: HashMap::new(),
+            rewrite: None,
+            unreadable: HashSet::new(),
+        };
         let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || worker.run(&queue));
         let thread = thread.map_err(StorageError::io("starting the keeper thread"))?;
         Ok(Self { jobs: Some(jobs), shared, thread: Some(thread) })
