@@ -5,8 +5,8 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use super::BrokerConfig;
 use crate::storage::{DirVolume, Engine, EngineOptions, MemoryVolume, RedbEngine, StorageError, Volume};
 
-/// Makes an engine on the broker's place: when the broker starts, and again after the disk failed.
-pub(super) type OpenEngine = Box<dyn Fn() -> Result<Box<dyn Engine>, StorageError> + Send>;
+/// Makes an engine on the broker's place: when the broker starts, and again after the disk failed, which it is told.
+pub(super) type OpenEngine = Box<dyn Fn(bool) -> Result<Box<dyn Engine>, StorageError> + Send>;
 
 /// Where the data is.
 #[derive(Clone)]
@@ -28,7 +28,10 @@ impl Place {
         };
         let BrokerConfig { segment_bytes, tail_cache_bytes, .. } = *config;
         let options = EngineOptions { segment_bytes, tail_cache_bytes, ..EngineOptions::default() };
-        Ok(Box::new(move || Ok(Box::new(RedbEngine::new(volume.clone(), options)))))
+        Ok(Box::new(move |after_failure| {
+            let options = EngineOptions { after_failure, ..options };
+            Ok(Box::new(RedbEngine::new(volume.clone(), options)))
+        }))
     }
 }
 

@@ -124,6 +124,23 @@ async fn a_failing_disk_makes_the_outcome_unknown_and_nothing_acknowledged_is_lo
     assert_eq!(read_all(&broker, "t").await, ["kept", "retried"]);
 }
 
+/// A sync failed; the store was opened again and read what the system still had in memory; a retry was answered with
+/// "stored before", and the power cut that followed took it.
+#[tokio::test]
+async fn what_is_acknowledged_after_a_failed_sync_survives_a_power_cut() {
+    let volume = FaultyVolume::default();
+    let broker = open_on(&volume);
+    let p = producer(&broker, "t").await;
+    append(&broker, &p, 0, &["before"]).await.expect("stored");
+    volume.failing_syncs.store(1, SeqCst);
+    assert_eq!(append(&broker, &p, 1, &["in question"]).await, Err(Error::Indeterminate));
+    append(&broker, &p, 1, &["in question"]).await.expect("stored, by this or by the one before");
+    append(&broker, &p, 2, &["after"]).await.expect("stored");
+    let after = open_on(&volume.after_power_cut());
+    assert_eq!(read_all(&after, "t").await, ["before", "in question", "after"]);
+    assert_eq!(read_all(&broker, "t").await, ["before", "in question", "after"]);
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_appends_and_keeps_serving_reads_until_there_is_room_again() {
     let volume = FaultyVolume::default();

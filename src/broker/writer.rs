@@ -65,7 +65,7 @@ impl Writer {
         queue: Arc<Queue>,
         view: Arc<View>,
     ) -> Result<Self, StorageError> {
-        let (state, engine) = recover(&open)?;
+        let (state, engine) = recover(&open, false)?;
         let now = Instant::now();
         let due = Due { sweep: Some(now), expiry: now, trim: Some(now), again: None };
         let runtime = Handle::try_current().ok();
@@ -203,7 +203,7 @@ impl Writer {
 
     fn open_again(&mut self) {
         self.due.again = None;
-        match recover(&self.open) {
+        match recover(&self.open, true) {
             Ok((state, engine)) => {
                 tracing::warn!("opened the store again after a failure");
                 (self.state, self.engine) = (state, Some(engine));
@@ -255,9 +255,9 @@ impl Due {
     }
 }
 
-fn recover(open: &OpenEngine) -> Result<(State, Box<dyn Engine>), StorageError> {
+fn recover(open: &OpenEngine, after_failure: bool) -> Result<(State, Box<dyn Engine>), StorageError> {
     let mut state = State::default();
-    let mut engine = open()?;
+    let mut engine = open(after_failure)?;
     engine.recover(&mut state)?;
     Ok((state, engine))
 }

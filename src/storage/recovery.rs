@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redb::{Database, ReadableDatabase};
+use redb::{Database, Durability, ReadableDatabase};
 
 use super::{
     Recovery, StorageError, Volume,
@@ -33,8 +33,12 @@ pub(super) struct Live {
     pub(super) state: Option<Vec<u8>>,
 }
 
-/// Opens every segment and gives state and entries to `into`.
-pub(super) fn recover(volume: &Arc<dyn Volume>, into: &mut dyn Recovery) -> Result<Found, StorageError> {
+/// Opens every segment and gives state and entries to `into`. After a failure, live segments are written anew.
+pub(super) fn recover(
+    volume: &Arc<dyn Volume>,
+    into: &mut dyn Recovery,
+    after_failure: bool,
+) -> Result<Found, StorageError> {
     let (mut sealed, mut live) = (Vec::new(), Vec::new());
     for id in files::list_and_clean(volume.as_ref())? {
         match open(volume, id)? {
@@ -53,6 +57,7 @@ pub(super) fn recover(volume: &Arc<dyn Volume>, into: &mut dyn Recovery) -> Resu
     }
     let (mut found, last) = (Vec::new(), live.len().saturating_sub(1));
     for (at, (id, database)) in live.into_iter().enumerate() {
+        let (id, database) = if after_failure { write_anew(volume.as_ref(), id, database)? } else { (id, database) };
         let (segment, end) = scan(id, database, into)?;
         let state = (at < last).then(|| into.state());
         found.push(Live { segment: Arc::new(segment), end, state });
@@ -82,6 +87,35 @@ fn open(volume: &Arc<dyn Volume>, id: FileId) -> Result<Opening, StorageError> {
             Ok(Opening::Sealed(SealedSegment::new(volume.clone(), id, spans)))
         }
     }
+}
+
+/// Copies a live segment into a new file. After a failed sync the system takes pages for written that are not, and no
+/// later sync of that file writes them; what it still has in memory is made durable in another one.
+fn write_anew(volume: &dyn Volume, id: FileId, database: Database) -> Result<(FileId, Database), StorageError> {
+    let new = FileId { number: id.number, generation: id.generation + 1 };
+    let target = open_database(volume, &new.unfinished_name())?;
+    let txn = target.begin_write()?;
+    tables::write_format(&txn)?;
+    txn.open_table(tables::JOURNAL)?;
+    txn.commit()?;
+    let mut at = 0;
+    let copied = journal::scan(&database.begin_read()?, |chunk| {
+        let mut txn = target.begin_write()?;
+        txn.set_durability(Durability::None)?;
+        journal::write(&txn, at, chunk)?;
+        txn.commit()?;
+        at += chunk.len() as u64;
+        Ok(())
+    });
+    copied?;
+    // Makes all of it durable.
+    target.begin_write()?.commit()?;
+    drop(database);
+    volume.rename(&new.unfinished_name(), &new.name())?;
+    volume.sync()?;
+    volume.remove(&id.name())?;
+    volume.sync()?;
+    Ok((new, target))
 }
 
 /// Reads a live segment from its first entry to its last: its index, and what it adds to the state.

@@ -25,6 +25,9 @@ pub struct EngineOptions {
     pub segment_runs: usize,
     /// Memory for the blocks committed last. Default: 24 MiB.
     pub tail_cache_bytes: usize,
+    /// A write or a sync failed since the machine was started: what is read from files that were not sealed may never
+    /// have reached the disk, so they are written anew. Default: no.
+    pub after_failure: bool,
 }
 
 impl Default for EngineOptions {
@@ -33,6 +36,7 @@ impl Default for EngineOptions {
             segment_bytes: DEFAULT_SEGMENT_BYTES,
             segment_runs: DEFAULT_SEGMENT_RUNS,
             tail_cache_bytes: DEFAULT_TAIL_CACHE_BYTES,
+            after_failure: false,
         }
     }
 }
@@ -97,7 +101,7 @@ impl RedbEngine {
 impl Engine for RedbEngine {
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), StorageError> {
         assert!(self.active.is_none(), "an engine recovers once");
-        let Found { sealed, live } = recovery::recover(&self.volume, into)?;
+        let Found { sealed, live } = recovery::recover(&self.volume, into, self.options.after_failure)?;
         let last = sealed.last().map(|segment| segment.id().number);
         let last = live.last().map(|live| live.segment.id().number).or(last);
         sealed.into_iter().for_each(|segment| self.segments.put(Segment::Sealed(segment)));
@@ -176,7 +180,7 @@ mod tests {
     use crate::storage::{DirVolume, MemoryVolume, conformance, live, tables};
 
     fn options(segment_bytes: u64, tail_cache_bytes: usize) -> EngineOptions {
-        EngineOptions { segment_bytes, segment_runs: 1000, tail_cache_bytes }
+        EngineOptions { segment_bytes, segment_runs: 1000, tail_cache_bytes, after_failure: false }
     }
 
     const SMALL: u64 = 64 * 1024;
