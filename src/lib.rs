@@ -40,3 +40,8 @@ pub use client::{Client, ConnectionState, Consumer, Error as ClientError, Produc
 pub use record::{Compression, Header, Offset, Record, Timestamp};
 #[cfg(feature = "server")]
 pub use server::{Server, ServerConfig};
+
+/// The program of the README compiles.
+#[cfg(all(doctest, feature = "client"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

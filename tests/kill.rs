@@ -163,7 +163,8 @@ async fn kill_again_and_again(data: &Path, shared: &Shared, mut server: Process,
         server = serve(data, &shared.address).0;
     }
     // The last one, too, has something to do.
-    wait_for_acks(shared, *shared.acks.borrow() + MAX_ACKS).await;
+    let wanted = *shared.acks.borrow() + MAX_ACKS;
+    wait_for_acks(shared, wanted).await;
     server
 }
 

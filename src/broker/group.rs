@@ -323,11 +323,6 @@ impl<'a> Group<'a> {
 }
 
 impl Settling {
-    /// How many callers wait.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// Tells every caller, in order.
     pub(super) fn settle(self, durable: &Result<(), Error>) {
         for settle in self.0 {

@@ -91,8 +91,8 @@ impl Broker {
         Ok(Self { queue: Arc::new(OpenQueue(queue)), view, disk_reads, writer: Arc::new(Mutex::new(Some(thread))) })
     }
 
-    /// Appends batches and moves cursors, all or nothing. `done` is called, by the writer thread or from the
-    /// runtime, once they are durable or refused; it must not block.
+    /// Appends batches and moves cursors, all or nothing. `done` is called on the writer thread once they are
+    /// durable or refused; it must not block.
     pub fn append(&self, appending: Appending, done: Done<Vec<Appended>>) {
         self.queue.0.push(Operation::Append(appending, done));
     }

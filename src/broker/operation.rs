@@ -3,7 +3,7 @@
 use super::{Error, Retention};
 use crate::record::{Batch, ConsumerId, Epoch, Offset, ProducerId, Sequence, TopicId, TopicName};
 
-/// Called once, by the writer thread or from the runtime, when the outcome is durable. Must not block.
+/// Called once, on the writer thread, when the outcome is durable. Must not block.
 pub type Done<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 
 /// Batches to append and cursors to move, all or nothing.

@@ -5,16 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::runtime::Handle;
-
 use super::{
-    BrokerConfig, Error, Health, Status,
-    group::{Group, Settling},
-    operation::Operation,
-    place::OpenEngine,
-    queue::Queue,
-    state::State,
-    view::View,
+    BrokerConfig, Error, Health, Status, group::Group, operation::Operation, place::OpenEngine, queue::Queue,
+    state::State, view::View,
 };
 use crate::{
     limits::UNNAMED_EXPIRY,
@@ -22,8 +15,6 @@ use crate::{
     storage::{Engine, StorageError},
 };
 
-/// Callers that are told by the writer thread itself.
-const MAX_TOLD_HERE: usize = 2;
 /// Between looks at what expires by age, and between trims of the engine.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// Between looks at producers that nobody uses any more.
@@ -44,8 +35,6 @@ pub(super) struct Writer {
     /// `None` once the disk failed for good.
     engine: Option<Box<dyn Engine>>,
     due: Due,
-    /// The runtime that the broker was opened in.
-    runtime: Option<Handle>,
 }
 
 /// When to do what is not asked for by anybody.
@@ -68,8 +57,7 @@ impl Writer {
         let (state, engine) = recover(&open, false)?;
         let now = Instant::now();
         let due = Due { sweep: Some(now), expiry: now, trim: Some(now), again: None };
-        let runtime = Handle::try_current().ok();
-        let mut writer = Self { config, open, queue, view, state, engine: Some(engine), due, runtime };
+        let mut writer = Self { config, open, queue, view, state, engine: Some(engine), due };
         writer.show_all();
         writer.commit_group(Vec::new());
         match writer.engine {
@@ -126,7 +114,7 @@ impl Writer {
                 if before.health != health || self.counts() != (before.topics, before.producers, before.consumers) {
                     self.show_status(health);
                 }
-                self.tell(settling);
+                settling.settle(&Ok(()));
                 self.after_commit(frees_room);
             }
             Err(error) => {
@@ -134,17 +122,6 @@ impl Writer {
                 settling.settle(&Err(Error::Indeterminate));
                 self.reopen();
             }
-        }
-    }
-
-    /// Tells the callers of a durable group. Many are told from the runtime: waking it once is cheaper for this thread
-    /// than waking it for each of them, and the next group need not wait.
-    fn tell(&self, settling: Settling) {
-        match &self.runtime {
-            Some(runtime) if settling.len() > MAX_TOLD_HERE => {
-                drop(runtime.spawn(async move { settling.settle(&Ok(())) }));
-            }
-            _ => settling.settle(&Ok(())),
         }
     }
 

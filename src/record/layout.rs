@@ -22,7 +22,7 @@ pub(super) struct Parsed<'a> {
     pub(super) value: &'a [u8],
 }
 
-/// Bytes that [`write`] appends, without the length in front.
+/// Bytes that [`write()`] appends, without the length in front.
 pub(super) fn body_len(record: &Record, delta: i64) -> usize {
     let key = record.key.as_ref().map_or(1, |key| varint::len(key.len() as u64 + 1) + key.len());
     let headers: usize = record.headers.iter().map(|h| counted_len(h.name.len()) + counted_len(h.value.len())).sum();

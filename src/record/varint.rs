@@ -9,7 +9,7 @@ pub(super) fn write(out: &mut Vec<u8>, mut value: u64) {
     out.push(low_seven(value));
 }
 
-/// Bytes that [`write`] appends.
+/// Bytes that [`write()`] appends.
 pub(super) fn len(value: u64) -> usize {
     let bits = 64 - (value | 1).leading_zeros() as usize;
     bits.div_ceil(7)
