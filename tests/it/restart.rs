@@ -18,12 +18,15 @@ use crate::support::{
     server::{config_on, open_when_free},
 };
 
+/// A topic, its consumers, and all its records.
+type TopicPicture = (TopicInfo, Vec<ConsumerInfo>, Vec<(u64, String)>);
+
 /// Everything that a client can see of a server's data.
 #[derive(Debug, PartialEq)]
 struct Picture {
     server_id: Id,
     counts: (u32, u32, u32),
-    topics: BTreeMap<String, (TopicInfo, Vec<ConsumerInfo>, Vec<(u64, String)>)>,
+    topics: BTreeMap<String, TopicPicture>,
     producers: Vec<ProducerStateAnswer>,
     backlogs: Vec<BacklogAnswer>,
 }

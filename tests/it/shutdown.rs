@@ -101,7 +101,7 @@ async fn nobody_can_connect_any_more() {
     server.ask_to_stop();
     raw.goodbye(ErrorCode::ShuttingDown).await;
     // The listener is closed before anybody is told.
-    let refused = TcpStream::connect(server.address).await.err().expect("nobody listens");
+    let refused = TcpStream::connect(server.address).await.expect_err("nobody listens");
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     drop(raw);
     server.end().await;

@@ -148,12 +148,6 @@ impl Raw {
         }
     }
 
-    /// The next frame, whatever it is.
-    #[track_caller]
-    pub(crate) fn frame(&mut self) -> impl Future<Output = Frame> {
-        self.frame_where(|_| true)
-    }
-
     /// The answer under a correlation id.
     #[track_caller]
     pub(crate) fn answer_to(&mut self, id: u32) -> impl Future<Output = Frame> {
@@ -212,20 +206,6 @@ impl Raw {
         let answered = self.try_ask(request, batches);
         async move { answered.await.unwrap_or_else(|error| panic!("refused at {caller}: {error:?}")) }
     }
-
-    /// Sends a request that is refused.
-    #[track_caller]
-    pub(crate) fn refusal<R: Request>(&mut self, request: &R, batches: Vec<Bytes>) -> impl Future<Output = ErrorBody> {
-        let caller = std::panic::Location::caller();
-        let answered = self.try_ask(request, batches);
-        async move {
-            match answered.await {
-                Ok(_) => panic!("granted at {caller}"),
-                Err(error) => error,
-            }
-        }
-    }
-
     /// Sends a request that must be refused with this code, on a connection that must go on.
     #[track_caller]
     pub(crate) fn refused<R: Request>(
