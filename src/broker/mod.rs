@@ -1,5 +1,7 @@
 //! The state machine and its group commit: topics, producers, cursors. Knows no opcode and no error number.
 //!
+//! A room of the server: public so that it can be read and tested, not an interface that stays as it is.
+//!
 //! ```text
 //!  submit(op) -> queue -> writer thread:  decide (valid? duplicate? gap?)
 //!                                         apply to the state, add to the block

@@ -1,5 +1,7 @@
 //! The engine: makes groups of entries durable, reads topics, recovers. The only room that knows redb.
 //!
+//! A room of the server: public so that it can be read and tested, not an interface that stays as it is.
+//!
 //! The log is a journal: what happened, in order of arrival, at the right edge of one B-tree. Everything else is
 //! derived from it, so one commit costs the same for one topic and for ten thousand.
 //!
