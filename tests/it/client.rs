@@ -12,7 +12,7 @@ use connectify::{Client, Record, client::ClientBuilder};
 use crate::support::within;
 
 /// A client that comes back quickly.
-fn builder(address: SocketAddr) -> ClientBuilder {
+pub(crate) fn builder(address: SocketAddr) -> ClientBuilder {
     Client::builder(address.to_string()).reconnect(Duration::from_millis(1), Duration::from_millis(50))
 }
 
@@ -20,7 +20,7 @@ async fn client(address: SocketAddr) -> Client {
     within("connecting", builder(address).connect()).await.expect("the server answers")
 }
 
-fn record(number: u64) -> Record {
+pub(crate) fn record(number: u64) -> Record {
     Record::new(number.to_string())
 }
 

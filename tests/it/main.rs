@@ -6,6 +6,7 @@
 mod backpressure;
 mod client;
 mod consume;
+mod disk_full;
 mod exactly_once;
 mod malformed;
 mod restart;

@@ -99,6 +99,7 @@ async fn records_go_when_they_are_older_than_the_limit_and_offsets_go_on() {
     let info = raw.topic("short").await;
     assert_eq!((info.head, info.tail, info.bytes), (3, 3, 0));
     assert_eq!(left(&mut raw, "long").await.len(), 3);
+    drop(raw);
     server.stop().await;
 
     let server = TestServer::on(directory.path());
@@ -121,6 +122,7 @@ async fn a_restarted_server_has_the_heads_that_it_had() {
     raw.append_each(&producer, 0, &["x".repeat(5_000).as_str(); 60]).await;
     let before = (raw.topic("t").await, left(&mut raw, "t").await);
     assert!(before.0.head > 0);
+    drop(raw);
     server.stop().await;
 
     let server = TestServer::on(directory.path());
@@ -176,10 +178,10 @@ async fn deleting_a_topic_gives_its_room_back_and_touches_no_other_topic() {
     let server = TestServer::start(without_cache());
     let mut raw = Raw::open(server.address).await;
     let (large, small) = (raw.producer("large").await, raw.producer("small").await);
-    interleave(&mut raw, &large, &small, 100).await;
-    let expected: Vec<_> = (0..100).map(|n| (n, n.to_string())).collect();
+    interleave(&mut raw, &large, &small, 40).await;
+    let expected: Vec<_> = (0..40).map(|n| (n, n.to_string())).collect();
     let before = stored(directory.path());
-    assert!(before > 6_000_000, "{before} bytes");
+    assert!(before > 40 * 60_000, "{before} bytes");
     raw.ask(&DeleteTopic { topic: "large".to_owned(), if_present: false }).await;
     eventually("the files are smaller", async || {
         raw.ask(&Ping {}).await;
@@ -187,11 +189,12 @@ async fn deleting_a_topic_gives_its_room_back_and_touches_no_other_topic() {
     })
     .await;
     assert_eq!(left(&mut raw, "small").await, expected);
+    drop(raw);
     server.stop().await;
     let server = TestServer::start(without_cache());
     let mut raw = Raw::open(server.address).await;
     assert_eq!(left(&mut raw, "small").await, expected);
-    assert_eq!(raw.ask(&ProducerState { producer_id: small.producer_id }).await.last_sequence, 100);
+    assert_eq!(raw.ask(&ProducerState { producer_id: small.producer_id }).await.last_sequence, 40);
 }
 
 #[tokio::test]
@@ -199,19 +202,17 @@ async fn what_retention_takes_gives_its_room_back() {
     let directory = directory();
     let server = TestServer::on(directory.path());
     let mut raw = Raw::open(server.address).await;
-    raw.create_topic("large", bytes(600_000)).await;
+    raw.create_topic("large", bytes(300_000)).await;
     let (large, small) = (raw.producer("large").await, raw.producer("small").await);
     // Ten times what is kept goes through.
-    interleave(&mut raw, &large, &small, 100).await;
-    let before = stored(directory.path());
-    assert!(before > 6_000_000, "{before} bytes");
-    eventually("the files are smaller", async || {
+    interleave(&mut raw, &large, &small, 50).await;
+    eventually("the files are smaller than what went through", async || {
         raw.ask(&Ping {}).await;
-        stored(directory.path()) < before / 2
+        stored(directory.path()) < 50 * 60_000 * 2 / 3
     })
     .await;
-    assert_eq!(left(&mut raw, "small").await.len(), 100);
-    assert!(left(&mut raw, "large").await.len() >= 9);
+    assert_eq!(left(&mut raw, "small").await.len(), 50);
+    assert!(left(&mut raw, "large").await.len() >= 4);
 }
 
 #[tokio::test]
@@ -286,13 +287,14 @@ async fn reading_what_is_being_removed_finds_it_or_finds_it_gone_and_harms_no_fi
         }
     };
     let write = async {
-        for n in 0..150 {
+        for n in 0..80 {
             writer.append(&producer, &batch(&producer, n..n + 1, &[&value])).await;
         }
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);
     };
-    tokio::join!(write, read_at_the_head(), read_at_the_head(), read_at_the_head(), read_at_the_head());
+    tokio::join!(write, read_at_the_head(), read_at_the_head());
     let before = left(&mut writer, "t").await;
+    drop(writer);
     server.stop().await;
     let server = TestServer::start(without_cache());
     assert_eq!(left(&mut Raw::open(server.address).await, "t").await, before);
@@ -318,6 +320,7 @@ async fn reading_what_is_being_rewritten_finds_all_of_it_all_the_time() {
         .await;
     };
     tokio::join!(read(), read(), read(), read());
+    drop(raw);
     server.stop().await;
     let server = TestServer::start(without_cache());
     assert_eq!(left(&mut Raw::open(server.address).await, "small").await.len(), 80);

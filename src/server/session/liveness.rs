@@ -34,6 +34,12 @@ impl Liveness {
         self.is_pinged = false;
     }
 
+    /// We listen again, after a while in which we did not: neither silence nor slowness was the peer's.
+    pub(super) fn listening_again(&mut self, now: Instant) {
+        self.heard(now);
+        self.frame_due = None;
+    }
+
     /// A frame of `bytes` has begun.
     pub(super) fn frame_begun(&mut self, bytes: usize, now: Instant) {
         let seconds = (bytes / MIN_FRAME_BYTES_PER_SECOND) as u64;
@@ -85,6 +91,19 @@ mod tests {
         assert!(matches!(liveness.due(start + KEEPALIVE * 2), Due::Ping));
         let Due::Close(error) = liveness.due(start + KEEPALIVE * 3) else { panic!("still there") };
         assert_eq!(error.known(), Some(ErrorCode::IdleTimeout));
+    }
+
+    #[test]
+    fn time_in_which_we_did_not_listen_does_not_count() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(start);
+        liveness.frame_begun(1000, start);
+        let later = start + KEEPALIVE * 10;
+        liveness.listening_again(later);
+        assert!(matches!(liveness.due(later), Due::Nothing));
+        assert_eq!(liveness.next(), later + KEEPALIVE);
+        liveness.frame_begun(1000, later);
+        assert_eq!(liveness.next(), later + FRAME_GRACE);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{future::Future, pin::Pin};
 
 use bytes::BytesMut;
+use futures::FutureExt as _;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     time::{Instant, Sleep, sleep_until},
@@ -15,7 +16,10 @@ use super::{
     liveness::{Due, Liveness},
     outbox::{Held, Outbox},
 };
-use crate::protocol::{ErrorBody, ErrorCode, Frame, FrameDecoder, Ping, encode_request};
+use crate::{
+    limits::KEEPALIVE,
+    protocol::{ErrorBody, ErrorCode, Frame, FrameDecoder, Ping, encode_request},
+};
 
 /// The buffer of a connection that has said little.
 const SMALL_READ_BYTES: usize = 1024;
@@ -97,19 +101,22 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// Waits for room. The peer may be silent for as long as we are deaf, but must know that we are there.
     async fn wait<T>(&mut self, outbox: &Outbox, room: impl Future<Output = T>) -> Result<T, End> {
         let mut room = std::pin::pin!(room);
+        // There nearly always is room: then the clock need not be asked.
+        if let Some(room) = room.as_mut().now_or_never() {
+            return Ok(room);
+        }
         loop {
             tokio::select! {
                 biased;
                 room = &mut room => {
-                    // It was us who did not listen.
-                    self.liveness.heard(Instant::now());
+                    self.liveness.listening_again(Instant::now());
+                    self.timer.as_mut().reset(self.liveness.next());
                     return Ok(room);
                 }
                 () = self.stopping.cancelled() => return Err(shutting_down()),
                 () = &mut self.timer => {
-                    self.liveness.heard(Instant::now());
                     self.ping(outbox);
-                    self.timer.as_mut().reset(self.liveness.next());
+                    self.timer.as_mut().reset(Instant::now() + KEEPALIVE);
                 }
             }
         }
