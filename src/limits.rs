@@ -100,7 +100,7 @@ pub const DEFAULT_INBOUND_BUDGET_BYTES: usize = 32 * MIB;
 /// Bytes read from the log and queued to be sent, over all connections.
 pub const DEFAULT_OUTBOUND_BUDGET_BYTES: usize = 32 * MIB;
 /// Recent blocks kept in memory for consumers that keep up.
-pub const DEFAULT_TAIL_CACHE_BYTES: usize = 24 * MIB;
+pub const DEFAULT_TAIL_CACHE_BYTES: usize = 16 * MIB;
 /// Time that a graceful shutdown may take.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -134,7 +134,7 @@ pub const DEFAULT_RESERVE_BYTES: u64 = 256 * MIB as u64;
 /// Neighbouring batches of a topic share an index entry up to this many bytes.
 pub const MAX_RUN_BYTES: usize = 256 * KIB;
 /// Page cache of the active segment's database.
-pub const ACTIVE_CACHE_BYTES: usize = 16 * MIB;
+pub const ACTIVE_CACHE_BYTES: usize = 8 * MIB;
 /// Page cache of one sealed segment's database.
 pub const SEALED_CACHE_BYTES: usize = MIB;
 /// Sealed segments whose files are open at once.

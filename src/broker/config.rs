@@ -15,7 +15,7 @@ pub struct BrokerConfig {
     /// A segment is ended at this size. More makes recovery after a crash slower, less makes more files. Default:
     /// 512 MiB.
     pub segment_bytes: u64,
-    /// Memory for the newest records, from which consumers that keep up are served. Default: 24 MiB.
+    /// Memory for the newest records, from which consumers that keep up are served. Default: 16 MiB.
     pub tail_cache_bytes: usize,
 }
 

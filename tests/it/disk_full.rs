@@ -51,7 +51,7 @@ async fn what_needs_room_is_refused_without_effect_and_reads_and_cursors_go_on()
     let parts = [(producer.topic_id, batch(&producer, 3..4, &["d"]))];
     let (append, batches) = append_of(&parts, &[CursorMove { consumer_id, offset: 1 }]);
     raw.refused(full, &append, batches).await;
-    let retention = connectify::protocol::Retention::default;
+    let retention = Retention::default;
     let create = CreateTopic { topic: "new".to_owned(), retention: retention(), if_absent: true };
     raw.refused(full, &create, Vec::new()).await;
     for topic in ["t", "new"] {
