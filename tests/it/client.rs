@@ -12,7 +12,7 @@ use connectify::{Client, Record, client::ClientBuilder};
 use crate::support::within;
 
 /// A client that comes back quickly.
-pub(crate) fn builder(address: SocketAddr) -> ClientBuilder {
+fn builder(address: SocketAddr) -> ClientBuilder {
     Client::builder(address.to_string()).reconnect(Duration::from_millis(1), Duration::from_millis(50))
 }
 
@@ -20,7 +20,7 @@ async fn client(address: SocketAddr) -> Client {
     within("connecting", builder(address).connect()).await.expect("the server answers")
 }
 
-pub(crate) fn record(number: u64) -> Record {
+fn record(number: u64) -> Record {
     Record::new(number.to_string())
 }
 

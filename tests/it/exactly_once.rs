@@ -258,7 +258,6 @@ async fn a_restarted_server_knows_its_producers_their_ranges_and_their_epochs() 
     let (first, second) = (batch(&named, 0..2, &["a", "b"]), batch(&unnamed, 0..1, &["c"]));
     raw.append(&named, &first).await;
     raw.append(&unnamed, &second).await;
-    drop(raw);
     server.stop().await;
 
     let server = TestServer::on(directory.path());

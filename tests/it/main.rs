@@ -6,7 +6,6 @@
 mod backpressure;
 mod client;
 mod consume;
-mod disk_full;
 mod exactly_once;
 mod malformed;
 mod restart;

@@ -95,14 +95,12 @@ async fn a_server_that_stopped_in_good_order_starts_with_everything_it_had() {
         let mut raw = Raw::open(server.address).await;
         let registered = live(&mut raw, rounds).await;
         let before = picture(&mut raw, &registered).await;
-        drop(raw);
         server.stop().await;
         // Twice, so that what the first restart writes is right, too.
         for _ in 0..2 {
             let server = TestServer::on(directory.path());
             let mut raw = Raw::open(server.address).await;
             assert_eq!(picture(&mut raw, &registered).await, before);
-            drop(raw);
             server.stop().await;
         }
     }
@@ -125,6 +123,7 @@ async fn what_a_crash_leaves_has_everything_that_was_acknowledged() {
         let recovered = TestServer::on(crashed_again.path());
         let mut raw = Raw::open(recovered.address).await;
         assert_eq!(picture(&mut raw, &registered).await, before);
+        server.stop().await;
     }
 }
 
@@ -176,7 +175,6 @@ async fn a_second_server_on_the_same_directory_is_refused_and_the_first_one_goes
         assert!(refused.to_string().contains("in use by another server"), "{refused}");
         raw.append_each(&producer, n, &["x"]).await;
     }
-    drop(raw);
     server.stop().await;
     drop(Server::open(config_on(directory.path())).expect("the directory is free again"));
 }
@@ -194,7 +192,6 @@ async fn used_directory() -> (tempfile::TempDir, Vec<std::path::PathBuf>) {
     let server = TestServer::on(directory.path());
     let mut raw = Raw::open(server.address).await;
     live(&mut raw, 100).await;
-    drop(raw);
     server.stop().await;
     let segments = segments(directory.path());
     assert!(segments.len() > 1, "{segments:?}");

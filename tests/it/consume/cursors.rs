@@ -98,7 +98,6 @@ async fn a_name_gives_the_same_consumer_and_cursor_after_a_restart() {
     let named = raw.consumer("t", Some("c"), Start::Head).await;
     let unnamed = raw.consumer("t", None, Start::Offset(2)).await;
     raw.commit(named.consumer_id, 7, false).await;
-    drop(raw);
     server.stop().await;
 
     let server = TestServer::on(directory.path());

@@ -217,7 +217,6 @@ async fn a_dequeue_is_remembered_over_a_restart() {
     let server = TestServer::on(directory.path());
     let (mut raw, id) = ten_records(&server).await;
     let (_, records) = raw.dequeue(id, 0, 7, 5).await;
-    drop(raw);
     server.stop().await;
     let server = TestServer::on(directory.path());
     let mut raw = Raw::open(server.address).await;

@@ -2,7 +2,7 @@
 
 use connectify::{
     limits::{MAX_CREDENTIALS_BYTES, MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES, MAX_NAME_BYTES, MIN_FRAME_BYTES},
-    protocol::{ErrorCode, Hello, Opcode, encode_body, encode_request, preface},
+    protocol::{ErrorCode, Hello, Opcode, encode_body, preface},
 };
 
 use super::{every_request, frame, observed_server};
@@ -103,22 +103,6 @@ async fn a_hello_that_cannot_be_granted_ends_the_connection() {
     }
     let (mut raw, _) = Raw::open_with(server.address, good()).await;
     raw.is_open().await;
-}
-
-#[tokio::test]
-async fn who_does_not_get_to_the_end_of_hello_in_time_is_told_so() {
-    let (server, mut bystander) = observed_server().await;
-    let both = [&preface()[..], &encode_request(&hello(), 1, Vec::new()).to_bytes()].concat();
-    let mut slow = Vec::new();
-    for end in [0, 3, preface().len(), preface().len() + 3, both.len() - 1] {
-        let mut raw = Raw::connect(server.address).await;
-        raw.send(&both[..end]).await;
-        slow.push(raw);
-    }
-    for mut raw in slow {
-        raw.goodbye(ErrorCode::TooSlow).await;
-    }
-    bystander.carries_on().await;
 }
 
 #[tokio::test]

@@ -20,10 +20,7 @@ pub(crate) use self::{
 };
 
 /// Far longer than anything takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Between two looks at what is to become so.
-const POLL: Duration = Duration::from_millis(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits, but not for ever.
 #[track_caller]
@@ -37,12 +34,12 @@ pub(crate) fn within<F: Future>(what: &str, future: F) -> impl Future<Output = F
     }
 }
 
-/// Asks again until the answer is yes, and leaves the processor to others in between.
+/// Asks again until the answer is yes. What it asks takes a round trip, so the loop does not spin.
 pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !within(what, is_so()).await {
         assert!(Instant::now() < deadline, "not so after {PATIENCE:?}: {what}");
-        tokio::time::sleep(POLL).await;
+        tokio::task::yield_now().await;
     }
 }
 

@@ -81,7 +81,7 @@ impl TestServer {
         ended.expect("it tells how it ended").expect("the store closes cleanly");
     }
 
-    /// Stops the server in good order. Quick when its clients are gone; others are given a moment to read GoAway.
+    /// Stops the server in good order.
     pub(crate) async fn stop(mut self) {
         self.ask_to_stop();
         self.end().await;
