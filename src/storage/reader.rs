@@ -13,7 +13,7 @@ use super::{
     sealed::{self, SealedSegment},
     segments::{Segment, Segments},
 };
-use crate::record::{BatchHeader, Offset, TopicId};
+use crate::record::{Batch, BatchHeader, Offset, TopicId};
 
 /// Reads what the engine has committed.
 pub(super) struct RedbReader {
@@ -60,9 +60,11 @@ impl Gathered {
             if header.next_offset() <= self.from {
                 continue;
             }
+            // The database does not check what it reads: a damaged batch must not move a cursor, nor reach a consumer.
+            let batch = Batch::parse(journal.slice_ref(batch)).map_err(corrupted)?;
             self.from = header.next_offset();
-            self.bytes += batch.len();
-            self.batches.push(journal.slice_ref(batch));
+            self.bytes += batch.as_bytes().len();
+            self.batches.push(batch.into_bytes());
         }
         Ok(())
     }
@@ -141,5 +143,35 @@ impl LogReader for RedbReader {
             pieces.iter().try_for_each(|piece| gathered.take(piece)).ok()?;
         }
         (!gathered.batches.is_empty()).then_some(gathered.batches)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        record::{BatchBuilder, Compression, Epoch, ProducerId, Record, Sequence, SequenceRange, Stamp, Timestamp},
+        storage::Block,
+    };
+
+    /// A byte of a stored record was flipped on disk; the batch was served, and a dequeue moved on behind it.
+    #[test]
+    fn a_damaged_batch_is_an_error_and_is_not_given() {
+        let mut builder = BatchBuilder::new();
+        builder.push(&Record::new("a line of a log"), Timestamp(0)).expect("small");
+        let range = SequenceRange::counting(Sequence(0), 1);
+        let batch = builder.finish(ProducerId::default(), Epoch(0), range, Compression::None);
+        let mut block = Block::default();
+        block.push_batch(TopicId(1), Stamp::default(), 1, &batch);
+        let whole = Bytes::from(block.bytes.clone());
+        let mut gathered = Gathered::new(TopicId(1), Offset(0), 1);
+        gathered.take(&whole).expect("intact");
+        assert_eq!(gathered.batches.len(), 1);
+
+        *block.bytes.last_mut().expect("a record") ^= 1;
+        let mut gathered = Gathered::new(TopicId(1), Offset(0), 1);
+        let damaged = gathered.take(&Bytes::from(block.bytes)).expect_err("its checksum differs");
+        assert!(matches!(damaged, StorageError::Corrupted(_)), "{damaged}");
+        assert_eq!(gathered.batches.len(), 0);
     }
 }
