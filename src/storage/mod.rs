@@ -38,6 +38,7 @@ mod redb_engine;
 mod rewrite;
 mod seal;
 mod sealed;
+mod segment_file;
 mod segments;
 mod tables;
 mod volume;

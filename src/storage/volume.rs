@@ -7,9 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use redb::{StorageBackend, backends::FileBackend};
+use redb::StorageBackend;
 
-use super::StorageError;
+use super::{StorageError, segment_file::SegmentFile};
 
 /// A flat set of named files. Creation, renaming and removal are durable only after [`Volume::sync`].
 pub trait Volume: Send + Sync + fmt::Debug {
@@ -105,13 +105,13 @@ impl Volume for DirVolume {
         let path = self.file(name);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = opened.map_err(StorageError::io(format!("creating {}", path.display())))?;
-        Ok(Box::new(FileBackend::new(file)?))
+        Ok(Box::new(SegmentFile::new(file, &path)))
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn StorageBackend>>, StorageError> {
         let path = self.file(name);
         match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => Ok(Some(Box::new(FileBackend::new(file)?))),
+            Ok(file) => Ok(Some(Box::new(SegmentFile::new(file, &path)))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StorageError::io(format!("opening {}", path.display()))(error)),
         }

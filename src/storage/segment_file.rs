@@ -1,0 +1,267 @@
+//! A segment's file: small writes go through the system's page cache, large ones past it.
+//!
+//! A journal is written once, and its newest part is in the tail cache: the page cache need not hold it too. Copying it
+//! into pages that are new to the system takes longer than a fast disk does (measured: 230 to 290 MB/s with the page
+//! cache, 560 to 840 MB/s past it, on one disk in the same minutes).
+//!
+//! # Invariants
+//! - What is pending is in no other place: a read of it, a write over it, a change of the length, and a sync write it
+//!   out first.
+
+use std::{
+    fs::File,
+    io::{self, IoSlice},
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use redb::StorageBackend;
+use rustix::io::Errno;
+
+/// What filesystems ask of direct writes: most are content with less. It divides every page of the database.
+const ALIGNMENT: usize = 4096;
+/// Shorter writes are gathered better by the page cache.
+const MIN_DIRECT_BYTES: usize = 64 * 1024;
+/// Most that waits for a sync.
+const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
+/// Pieces for one call of the system.
+const MAX_PIECES: usize = 64;
+
+/// A write that waits for the next sync, at an aligned address.
+#[derive(Debug)]
+struct Write {
+    offset: u64,
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl Write {
+    /// Copies `bytes` into `memory`, which was used before or is empty.
+    fn new(offset: u64, bytes: &[u8], mut memory: Vec<u8>) -> Self {
+        if memory.len() < bytes.len() + ALIGNMENT {
+            memory = vec![0; bytes.len() + ALIGNMENT];
+        }
+        let start = memory.as_ptr().align_offset(ALIGNMENT);
+        memory[start..start + bytes.len()].copy_from_slice(bytes);
+        Self { offset, memory, start, len: bytes.len() }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.len]
+    }
+
+    fn end(&self) -> u64 {
+        self.offset + self.len as u64
+    }
+}
+
+/// Writes that wait.
+#[derive(Debug, Default)]
+struct Pending {
+    writes: Vec<Write>,
+    bytes: usize,
+    /// Memory of earlier ones, to be used again.
+    spare: Vec<Vec<u8>>,
+}
+
+impl Pending {
+    fn overlaps(&self, offset: u64, len: usize) -> bool {
+        self.writes.iter().any(|write| write.offset < offset + len as u64 && offset < write.end())
+    }
+}
+
+/// A file of a segment.
+#[derive(Debug)]
+pub(super) struct SegmentFile {
+    file: File,
+    /// The same file, for writes past the page cache; `None` where the filesystem does not know them.
+    direct: Option<File>,
+    pending: Mutex<Pending>,
+}
+
+impl SegmentFile {
+    /// Takes an open file, which is at `path`.
+    pub(super) fn new(file: File, path: &Path) -> Self {
+        Self { file, direct: open_direct(path), pending: Mutex::default() }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        // A panic elsewhere leaves whole writes here, which stay to be written.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes out what is pending, in order of place, neighbours together.
+    fn flush(&self, pending: &mut Pending) -> io::Result<()> {
+        pending.writes.sort_unstable_by_key(|write| write.offset);
+        for run in pending.writes.chunk_by(|a, b| a.end() == b.offset) {
+            run.chunks(MAX_PIECES).try_for_each(|part| self.write_direct(part))?;
+        }
+        let Pending { writes, bytes, spare } = pending;
+        *bytes = 0;
+        spare.extend(writes.drain(..).map(|write| write.memory));
+        Ok(())
+    }
+
+    /// Writes neighbours with one call of the system.
+    fn write_direct(&self, part: &[Write]) -> io::Result<()> {
+        let direct = self.direct.as_ref().expect("nothing is pending without it");
+        let pieces: Vec<_> = part.iter().map(|write| IoSlice::new(write.bytes())).collect();
+        let wanted: usize = part.iter().map(|write| write.len).sum();
+        match rustix::io::pwritev(direct, &pieces, part[0].offset) {
+            Ok(written) if written == wanted => Ok(()),
+            // Cut short, or refused for its alignment: the page cache takes everything, or says what is wrong.
+            Ok(_) | Err(Errno::INVAL) => {
+                part.iter().try_for_each(|write| self.file.write_all_at(write.bytes(), write.offset))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn open_direct(path: &Path) -> Option<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flag = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).expect("a flag of open");
+    std::fs::OpenOptions::new().write(true).custom_flags(flag).open(path).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_direct(_: &Path) -> Option<File> {
+    None
+}
+
+impl StorageBackend for SegmentFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let mut pending = self.pending();
+        if pending.overlaps(offset, out.len()) {
+            self.flush(&mut pending)?;
+        }
+        drop(pending);
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.flush(&mut self.pending())?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.flush(&mut self.pending())?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut pending = self.pending();
+        if pending.overlaps(offset, data.len()) || pending.bytes + data.len() > MAX_PENDING_BYTES {
+            self.flush(&mut pending)?;
+        }
+        let is_aligned = offset.is_multiple_of(ALIGNMENT as u64) && data.len().is_multiple_of(ALIGNMENT);
+        if self.direct.is_none() || data.len() < MIN_DIRECT_BYTES || !is_aligned {
+            return self.file.write_all_at(data, offset);
+        }
+        let memory = pending.spare.pop().unwrap_or_default();
+        pending.bytes += data.len();
+        pending.writes.push(Write::new(offset, data, memory));
+        Ok(())
+    }
+
+    fn close(&self) -> io::Result<()> {
+        let mut pending = self.pending();
+        self.flush(&mut pending)?;
+        pending.spare = Vec::new();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn open(path: &Path) -> SegmentFile {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path).expect("a file");
+        SegmentFile::new(file, path)
+    }
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Write { page: u64, pages: usize, byte: u8, odd: bool },
+        SetLen(u64),
+        Sync,
+        Read { page: u64, pages: usize },
+        Reopen,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            6 => (0..64_u64, 1..40_usize, any::<u8>(), any::<bool>())
+                .prop_map(|(page, pages, byte, odd)| Op::Write { page, pages, byte, odd }),
+            1 => (64..120_u64).prop_map(Op::SetLen),
+            2 => Just(Op::Sync),
+            4 => (0..64_u64, 1..40_usize).prop_map(|(page, pages)| Op::Read { page, pages }),
+            1 => Just(Op::Reopen),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Whatever way a write takes, what is read is what was written last, and all of it is in the file after a sync.
+        #[test]
+        fn it_reads_as_it_was_written(ops in prop::collection::vec(op(), 1..40)) {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let path = dir.path().join("segment");
+            let mut file = open(&path);
+            let mut model = vec![0; 64 * ALIGNMENT];
+            file.set_len(model.len() as u64).expect("room");
+            for op in ops {
+                match op {
+                    Op::Write { page, pages, byte, odd } => {
+                        let start = usize::try_from(page).expect("small") * ALIGNMENT + usize::from(odd) * 7;
+                        let end = (start + pages * ALIGNMENT).min(model.len());
+                        model[start..end].fill(byte);
+                        file.write(start as u64, &model[start..end]).expect("writes");
+                    }
+                    Op::SetLen(pages) => {
+                        let len = usize::try_from(pages).expect("small") * ALIGNMENT;
+                        model.resize(len, 0);
+                        file.set_len(len as u64).expect("room");
+                    }
+                    Op::Sync => {
+                        file.sync_data().expect("syncs");
+                        prop_assert!(std::fs::read(&path).expect("readable") == model);
+                    }
+                    Op::Read { page, pages } => {
+                        let start = usize::try_from(page).expect("small") * ALIGNMENT;
+                        let end = (start + pages * ALIGNMENT).min(model.len());
+                        let mut read = vec![0; end - start];
+                        file.read(start as u64, &mut read).expect("reads");
+                        prop_assert!(read == model[start..end]);
+                    }
+                    Op::Reopen => {
+                        file.close().expect("closes");
+                        file = open(&path);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Memory that waits for a sync is bounded, however much is written without one.
+    #[test]
+    fn what_waits_is_bounded() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = open(&dir.path().join("segment"));
+        let page = vec![7; 128 * 1024];
+        for number in 0..100 {
+            file.write(number * page.len() as u64, &page).expect("writes");
+            assert!(file.pending().bytes <= MAX_PENDING_BYTES);
+        }
+    }
+}
