@@ -86,6 +86,8 @@ pub const KEEPALIVE: Duration = Duration::from_secs(20);
 pub const MIN_FRAME_BYTES_PER_SECOND: usize = 256 * KIB;
 /// See [`MIN_FRAME_BYTES_PER_SECOND`].
 pub const FRAME_GRACE: Duration = Duration::from_secs(10);
+/// The same, while other frames wait for the memory that it takes; then it is what has arrived that counts.
+pub const FRAME_GRACE_UNDER_PRESSURE: Duration = Duration::from_secs(2);
 /// A peer that takes nothing for this long while answers wait for it is dropped.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same, while the budget for answers is nearly spent: what the peer does not take, others wait for.
@@ -116,6 +118,8 @@ pub const MAX_CONSUMERS: usize = 262_144;
 pub const MAX_PRODUCER_RANGES: usize = 16;
 /// A producer or a consumer without a name that has been silent for this long is forgotten.
 pub const UNNAMED_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How exactly it is known when it was heard last: noting every sign of life would be a write for every poll.
+pub const ACTIVITY_PRECISION: Duration = Duration::from_secs(24 * 3600);
 /// Most that one group commit writes, unless a single append is larger.
 pub const MAX_GROUP_BYTES: usize = 4 * MIB;
 /// Retention cuts a topic into about this many pieces, and drops whole pieces.

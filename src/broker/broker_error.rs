@@ -120,4 +120,14 @@ pub enum Error {
         /// Why.
         error: Box<Self>,
     },
+    /// One cursor of an append is why all of it was refused.
+    #[error("cursor {index}: {error}")]
+    Cursor {
+        /// Which cursor.
+        index: usize,
+        /// How many parts there are, which are counted before the cursors.
+        parts: usize,
+        /// Why.
+        error: Box<Self>,
+    },
 }

@@ -1,8 +1,10 @@
 //! Deciding: is an operation valid, a duplicate, a gap? Looks at the state, changes nothing, gives entries to store.
 
+use std::collections::HashMap;
+
 use super::{
     Error, Retention,
-    operation::{Appended, Appending, Taken, Taking},
+    operation::{Appending, StartAt, Taken, Taking},
     state::{Consumer, Producer, State, Topic, Verdict},
 };
 use crate::{
@@ -12,31 +14,33 @@ use crate::{
 
 /// What is to be done with each part of an append.
 pub(super) fn append(state: &State, appending: &Appending) -> Result<Vec<Verdict>, Error> {
-    // What earlier parts of the same request add to their producers and topics.
-    let mut added: Vec<(ProducerId, Sequence)> = Vec::new();
+    let mut added = Added::default();
     let mut verdicts = Vec::with_capacity(appending.parts.len());
     for (index, (topic, batch)) in appending.parts.iter().enumerate() {
         let verdict = append_part(state, *topic, batch.header(), &mut added);
         verdicts.push(verdict.map_err(|error| Error::Part { index, error: Box::new(error) })?);
     }
-    for (consumer, offset) in &appending.commits {
-        let consumer = self::consumer(state, *consumer)?;
-        let grows = |(at, verdict): (usize, &Verdict)| {
-            let (id, batch) = &appending.parts[at];
-            (*id == consumer.topic && *verdict == Verdict::Append).then_some(u64::from(batch.header().record_count))
-        };
-        let added: u64 = verdicts.iter().enumerate().filter_map(grows).sum();
-        check_not_beyond(topic(state, consumer.topic)?, *offset, added)?;
+    for (index, (id, offset)) in appending.commits.iter().enumerate() {
+        let allowed = consumer(state, *id).and_then(|consumer| {
+            let records = added.records.get(&consumer.topic).copied().unwrap_or(0);
+            check_not_beyond(topic(state, consumer.topic)?, *offset, records)
+        });
+        let parts = appending.parts.len();
+        allowed.map_err(|error| Error::Cursor { index, parts, error: Box::new(error) })?;
     }
     Ok(verdicts)
 }
 
-fn append_part(
-    state: &State,
-    topic_id: TopicId,
-    header: &BatchHeader,
-    added: &mut Vec<(ProducerId, Sequence)>,
-) -> Result<Verdict, Error> {
+/// What earlier parts of the same request add.
+#[derive(Default)]
+struct Added {
+    /// Where the stored sequences of a producer end then.
+    ends: HashMap<ProducerId, Sequence>,
+    /// How many records a topic has more then.
+    records: HashMap<TopicId, u64>,
+}
+
+fn append_part(state: &State, topic_id: TopicId, header: &BatchHeader, added: &mut Added) -> Result<Verdict, Error> {
     topic(state, topic_id)?;
     let producer = state.producers.get(&header.producer);
     let producer = producer.ok_or_else(|| Error::UnknownProducer(header.producer.to_string()))?;
@@ -47,24 +51,18 @@ fn append_part(
     if header.epoch != producer.epoch {
         return Err(Error::Fenced { epoch: header.epoch.0, current: producer.epoch.0 });
     }
-    let earlier = added.iter().rev().find(|(id, _)| *id == producer.id);
-    let end = earlier.map_or(producer.end, |(_, end)| *end);
-    let (start, expected) = (header.sequence.start, end);
-    match producer.judge(header.sequence, end) {
+    let expected = added.ends.get(&producer.id).copied().unwrap_or(producer.end);
+    let start = header.sequence.start;
+    match Verdict::of(header.sequence, expected) {
         Verdict::Gap => Err(Error::Gap { start, expected }),
         Verdict::Overlap => Err(Error::Overlap { start, expected }),
-        verdict => {
-            if verdict == Verdict::Append {
-                added.push((producer.id, header.sequence.end));
-            }
-            Ok(verdict)
+        Verdict::Duplicate => Ok(Verdict::Duplicate),
+        Verdict::Append => {
+            added.ends.insert(producer.id, header.sequence.end);
+            *added.records.entry(topic_id).or_default() += u64::from(header.record_count);
+            Ok(Verdict::Append)
         }
     }
-}
-
-/// The answer for a part that was a duplicate.
-pub(super) fn duplicate(offset: Option<Offset>) -> Appended {
-    Appended { base_offset: offset, duplicate: true }
 }
 
 /// Whether a topic may be created. `Ok(Some(_))`: it exists.
@@ -79,35 +77,37 @@ pub(super) fn create_topic(state: &State, name: &TopicName, retention: Retention
     }
 }
 
-/// The producer as it will be registered: a new one, or the one with this name in its next epoch.
-pub(super) fn register_producer(
-    state: &State,
-    topic: &Topic,
-    name: Option<String>,
-    now: Timestamp,
-) -> Result<Producer, Error> {
-    let existing = name.as_ref().and_then(|name| topic.producer_names.get(name));
-    if let Some(existing) = existing.and_then(|id| state.producers.get(id)) {
-        return Ok(existing.registered_again(now));
-    }
-    if state.producers.len() >= MAX_PRODUCERS {
-        return Err(Error::TooManyProducers(MAX_PRODUCERS));
-    }
-    Ok(Producer::new(topic.id, name, now))
+/// The producer that has this name already.
+pub(super) fn registered_producer<'a>(state: &'a State, topic: &TopicName, name: Option<&str>) -> Option<&'a Producer> {
+    let id = topic_named(state, topic).ok()?.producer_names.get(name?)?;
+    state.producers.get(id).map(AsRef::as_ref)
 }
 
-/// The consumer with this name, or a new one at `cursor`, and whether it existed.
+/// Whether there may be one more producer.
+pub(super) fn another_producer(state: &State) -> Result<(), Error> {
+    match state.producers.len() < MAX_PRODUCERS {
+        true => Ok(()),
+        false => Err(Error::TooManyProducers(MAX_PRODUCERS)),
+    }
+}
+
+/// The consumer with this name, or a new one, and whether it existed.
 pub(super) fn register_consumer(
     state: &State,
     topic: &Topic,
     name: Option<String>,
-    cursor: Offset,
+    start: StartAt,
     now: Timestamp,
 ) -> Result<(Consumer, bool), Error> {
     let existing = name.as_ref().and_then(|name| topic.consumer_names.get(name));
     if let Some(existing) = existing.and_then(|id| state.consumers.get(id)) {
         return Ok((Consumer::clone(existing), true));
     }
+    let cursor = match start {
+        StartAt::Head => topic.head,
+        StartAt::Tail => topic.tail,
+        StartAt::Offset(offset) => offset,
+    };
     check_not_beyond(topic, cursor, 0)?;
     if state.consumers.len() >= MAX_CONSUMERS {
         return Err(Error::TooManyConsumers(MAX_CONSUMERS));

@@ -3,12 +3,12 @@
 use super::{
     Error, Retention, decide,
     event::{self, Event},
-    operation::{Appended, Appending, ConsumerState, Done, Operation, ProducerState, Taking, TopicCreated},
+    operation::{Appended, Appending, ConsumerState, Done, Operation, ProducerState, StartAt, Taking, TopicCreated},
     retention,
-    state::{State, Verdict},
+    state::{Producer, State, Verdict},
 };
 use crate::{
-    limits::MAX_PRODUCERS,
+    limits::ACTIVITY_PRECISION,
     record::{BatchHeader, ConsumerId, Offset, ProducerId, Stamp, Timestamp, TopicId, TopicName},
     storage::Block,
 };
@@ -82,11 +82,11 @@ impl<'a> Group<'a> {
                 self.later(outcome, done);
             }
             Operation::ProducerState { id, done } => {
-                let outcome = self.producer_state(id);
+                let outcome = self.producer_state(id).inspect(|_| self.note_producer(id));
                 self.later(outcome, done);
             }
-            Operation::RegisterConsumer { topic, name, cursor, done } => {
-                let outcome = self.register_consumer(topic, name, cursor);
+            Operation::RegisterConsumer { topic, name, start, done } => {
+                let outcome = self.register_consumer(&topic, name, start);
                 self.later(outcome, done);
             }
             Operation::Commit { consumer, offset, rewind, done } => {
@@ -96,11 +96,10 @@ impl<'a> Group<'a> {
             }
             Operation::Dequeue(taking, done) => {
                 let outcome = self.last_room().and_then(|()| decide::dequeue(self.state, &taking));
-                if let Ok(taken) = &outcome
-                    && !taken.repeated
-                    && taken.next != taking.cursor
-                {
-                    self.dequeue(&taking);
+                match &outcome {
+                    Ok(taken) if !taken.repeated && taken.next != taking.cursor => self.dequeue(&taking),
+                    Ok(taken) => self.move_cursor(taking.consumer, taken.next),
+                    Err(_) => {}
                 }
                 self.later(outcome, done);
             }
@@ -131,11 +130,16 @@ impl<'a> Group<'a> {
     }
 
     fn append(&mut self, appending: &Appending) -> Result<Vec<Appended>, Error> {
-        self.room()?;
         let verdicts = decide::append(self.state, appending)?;
+        // Who repeats what is stored is told so on a full disk, too.
+        if verdicts.contains(&Verdict::Append) {
+            self.room()?;
+        } else if !appending.commits.is_empty() {
+            self.last_room()?;
+        }
         let parts = appending.parts.iter().zip(verdicts);
         let appended = parts.map(|((topic, batch), verdict)| match verdict {
-            Verdict::Duplicate(offset) => decide::duplicate(offset),
+            Verdict::Duplicate => self.repeated(batch.header()),
             _ => self.store(*topic, *batch.header(), batch.as_bytes()),
         });
         let appended = appended.collect();
@@ -144,6 +148,12 @@ impl<'a> Group<'a> {
             self.move_cursor(*id, cursor);
         }
         Ok(appended)
+    }
+
+    fn repeated(&mut self, header: &BatchHeader) -> Appended {
+        self.note_producer(header.producer);
+        let base_offset = self.state.producers[&header.producer].offset_of(header.sequence);
+        Appended { base_offset, duplicate: true }
     }
 
     fn store(&mut self, id: TopicId, mut header: BatchHeader, batch: &[u8]) -> Appended {
@@ -162,11 +172,27 @@ impl<'a> Group<'a> {
     }
 
     fn move_cursor(&mut self, id: ConsumerId, cursor: Offset) {
-        if self.state.consumers[&id].cursor != cursor {
+        let consumer = &self.state.consumers[&id];
+        let is_noted = consumer.name.is_some() || self.is_recent(consumer.last_active);
+        if consumer.cursor != cursor || !is_noted {
             let (consumer, cursor, at_us) = (*id.0.as_bytes(), cursor.0, self.now.0);
             self.record(&Event::CursorMoved { consumer, cursor, at_us });
             self.consumers.push(id);
         }
+    }
+
+    /// Notes that a producer without a name is in use, though it stores nothing.
+    fn note_producer(&mut self, id: ProducerId) {
+        let producer = &self.state.producers[&id];
+        if producer.name.is_none() && !self.is_recent(producer.last_active) && self.last_room().is_ok() {
+            let producer = producer.active_at(self.now);
+            self.record(&Event::Producer(producer.to_event()));
+        }
+    }
+
+    fn is_recent(&self, time: Timestamp) -> bool {
+        let precision = u64::try_from(ACTIVITY_PRECISION.as_micros()).expect("a day");
+        self.now.0.saturating_sub(time.0) < precision
     }
 
     fn dequeue(&mut self, taking: &Taking) {
@@ -218,19 +244,26 @@ impl<'a> Group<'a> {
         name: Option<String>,
         create: Option<Retention>,
     ) -> Result<ProducerState, Error> {
-        self.room()?;
-        // Refused without an effect: the limit is looked at before the topic is made.
-        let is_new = decide::topic_named(self.state, topic).is_err();
-        if is_new && self.state.producers.len() >= MAX_PRODUCERS {
-            return Err(Error::TooManyProducers(MAX_PRODUCERS));
-        }
         if let Some(retention) = create {
-            self.create_topic(topic, retention)?;
+            decide::create_topic(self.state, topic, retention)?;
         }
-        let topic = decide::topic_named(self.state, topic)?.id;
-        let producer = decide::register_producer(self.state, &self.state.topics[&topic], name, self.now)?;
+        let (producer, is_new) = match decide::registered_producer(self.state, topic, name.as_deref()) {
+            Some(producer) => (producer.registered_again(self.now), false),
+            None => {
+                self.room()?;
+                // Refused without an effect: the limit is looked at before the topic is made.
+                decide::another_producer(self.state)?;
+                if let Some(retention) = create {
+                    self.create_topic(topic, retention)?;
+                }
+                (Producer::new(decide::topic_named(self.state, topic)?.id, name, self.now), true)
+            }
+        };
+        if !is_new {
+            self.last_room()?;
+        }
         self.record(&Event::Producer(producer.to_event()));
-        self.touch(topic);
+        self.touch(producer.topic);
         self.producer_state(producer.id)
     }
 
@@ -242,17 +275,16 @@ impl<'a> Group<'a> {
 
     fn register_consumer(
         &mut self,
-        topic: TopicId,
+        topic: &TopicName,
         name: Option<String>,
-        cursor: Offset,
+        start: StartAt,
     ) -> Result<ConsumerState, Error> {
-        let topic = decide::topic(self.state, topic)?;
-        let (id, (consumer, existed)) =
-            (topic.id, decide::register_consumer(self.state, topic, name, cursor, self.now)?);
+        let topic = decide::topic_named(self.state, topic)?;
+        let (consumer, existed) = decide::register_consumer(self.state, topic, name, start, self.now)?;
         if !existed {
             self.room()?;
             self.record(&Event::Consumer(consumer.to_event()));
-            self.touch(id);
+            self.touch(consumer.topic);
             self.consumers.push(consumer.id);
         }
         Ok(ConsumerState { id: consumer.id, cursor: consumer.cursor, existed })
@@ -331,5 +363,54 @@ impl Settling {
                 Settle::Other(settle) => settle(durable.clone()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Batch, BatchBuilder, Compression, Record, Sequence, SequenceRange};
+
+    const DAY: u64 = 24 * 3600 * 1_000_000;
+
+    fn at(state: &mut State, day: u64) -> Group<'_> {
+        Group::new(state, Timestamp(day * DAY), None, 1024)
+    }
+
+    fn name() -> TopicName {
+        TopicName::new("t").expect("a good name")
+    }
+
+    /// A consumer without a name that only polled, and a producer that only repeated itself, were forgotten in use.
+    #[test]
+    fn signs_of_life_are_noted_once_a_day_and_silence_ends_what_has_no_name() {
+        let mut state = State::default();
+        let mut group = at(&mut state, 0);
+        let producer = group.register_producer(&name(), None, Some(Retention::default())).expect("registers");
+        let consumer = group.register_consumer(&name(), None, StartAt::Tail).expect("registers");
+        let mut builder = BatchBuilder::new();
+        builder.push(&Record::new("a"), Timestamp(0)).expect("small");
+        let range = SequenceRange::counting(Sequence(0), 1);
+        let batch = builder.finish(producer.id, producer.epoch, range, Compression::None);
+        let batch = Batch::check(batch).expect("just built");
+        let appending = Appending { parts: vec![(producer.topic, batch)], commits: vec![] };
+        assert!(!group.append(&appending).expect("stored")[0].duplicate);
+        for day in 1..10 {
+            let mut group = at(&mut state, day);
+            assert!(group.append(&appending).expect("known")[0].duplicate);
+            group.move_cursor(consumer.id, Offset(0));
+            let noted = group.block.len();
+            assert!(noted > 0);
+            assert!(group.append(&appending).expect("known")[0].duplicate);
+            group.move_cursor(consumer.id, Offset(0));
+            assert_eq!(group.block.len(), noted, "once a day");
+            group.expire_producers(Timestamp(day.saturating_sub(7) * DAY));
+            group.expire_consumers(Timestamp(day.saturating_sub(7) * DAY));
+        }
+        assert_eq!((state.producers.len(), state.consumers.len()), (1, 1));
+        let mut group = at(&mut state, 17);
+        group.expire_producers(Timestamp(10 * DAY));
+        group.expire_consumers(Timestamp(10 * DAY));
+        assert_eq!((state.producers.len(), state.consumers.len()), (0, 0));
     }
 }

@@ -30,9 +30,9 @@ mod writer;
 
 pub use broker_error::Error;
 pub use config::{BrokerConfig, Health, Status};
-pub use operation::{Appended, Appending, ConsumerState, Done, ProducerState, Taken, TopicCreated};
+pub use operation::{Appended, Appending, ConsumerState, Done, ProducerState, StartAt, Taken, TopicCreated};
 pub use place::Place;
-pub use reads::{Dequeued, Fetched};
+pub use reads::{Dequeued, Fetched, Room};
 pub use state::Retention;
 pub use view::{ConsumerView, TopicRange, TopicView};
 
@@ -47,7 +47,7 @@ use std::{
 use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
-use crate::record::{ConsumerId, Offset, ProducerId, TopicId, TopicName};
+use crate::record::{ConsumerId, Offset, ProducerId, TopicName};
 use operation::Operation;
 use queue::Queue;
 use view::View;
@@ -152,17 +152,17 @@ impl Broker {
         self.ask(|done| Operation::ProducerState { id, done }).await
     }
 
-    /// Registers a consumer at `cursor`; the same name gives the same id, and the cursor where it was left.
+    /// Registers a consumer; the same name gives the same id, and the cursor where it was left.
     ///
     /// # Errors
     /// [`Error::UnknownTopic`], [`Error::BeyondTail`], [`Error::TooManyConsumers`], or the disk's.
     pub async fn register_consumer(
         &self,
-        topic: TopicId,
+        topic: TopicName,
         name: Option<String>,
-        cursor: Offset,
+        start: StartAt,
     ) -> Result<ConsumerState, Error> {
-        self.ask(|done| Operation::RegisterConsumer { topic, name, cursor, done }).await
+        self.ask(|done| Operation::RegisterConsumer { topic, name, start, done }).await
     }
 
     /// Moves a cursor; backward only if `rewind`. Gives where it is.

@@ -66,6 +66,17 @@ pub struct ConsumerState {
     pub existed: bool,
 }
 
+/// Where a new consumer begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// At the first record that is kept.
+    Head,
+    /// Behind everything that was appended before.
+    Tail,
+    /// At this offset, which may be before the head.
+    Offset(Offset),
+}
+
 /// What a dequeue took: `first..next`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
@@ -95,7 +106,7 @@ pub(super) enum Operation {
     DeleteTopic { name: TopicName, if_present: bool, done: Done<bool> },
     RegisterProducer { topic: TopicName, name: Option<String>, create: Option<Retention>, done: Done<ProducerState> },
     ProducerState { id: ProducerId, done: Done<ProducerState> },
-    RegisterConsumer { topic: TopicId, name: Option<String>, cursor: Offset, done: Done<ConsumerState> },
+    RegisterConsumer { topic: TopicName, name: Option<String>, start: StartAt, done: Done<ConsumerState> },
     Commit { consumer: ConsumerId, offset: Offset, rewind: bool, done: Done<Offset> },
     Dequeue(Taking, Done<Taken>),
 }

@@ -27,6 +27,49 @@ pub struct Fetched {
     pub batches: Vec<Bytes>,
 }
 
+/// What a caller takes in one answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// For batches.
+    pub bytes: usize,
+    /// What each batch after the first one takes beside its own bytes.
+    pub per_batch: usize,
+}
+
+/// What was read of a range of offsets.
+struct Range {
+    /// Those that fit.
+    batches: Vec<Bytes>,
+    /// Where they end within the range.
+    end: Offset,
+    /// Of all that hold the range, as far as one read goes.
+    bytes: usize,
+}
+
+impl Room {
+    /// Leaves as many of these batches as fit.
+    ///
+    /// # Errors
+    /// [`Error::AnswerTooLarge`] when not even the first one does.
+    pub fn fit(self, batches: &mut Vec<Bytes>) -> Result<(), Error> {
+        let mut bytes = 0;
+        let fits = batches.iter().take_while(|batch| {
+            bytes += batch.len();
+            let fits = bytes <= self.bytes;
+            bytes += self.per_batch;
+            fits
+        });
+        let count = fits.count();
+        match batches.first() {
+            Some(batch) if count == 0 => Err(Error::AnswerTooLarge { bytes: batch.len(), limit: self.bytes }),
+            _ => {
+                batches.truncate(count);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// What a dequeue took.
 #[derive(Clone, Debug)]
 pub struct Dequeued {
@@ -108,13 +151,13 @@ impl Broker {
         Err(Error::StorageFailed)
     }
 
-    /// Takes up to `max_records` at a consumer's cursor, if there are any, in batches of together at most
-    /// `max_batch_bytes`, and moves the cursor, in one. With the `attempt` of a call whose answer was lost, gives what
+    /// Takes up to `max_records` at a consumer's cursor, if there are any, in batches that fit `room`, and moves the
+    /// cursor, in one. With the `attempt` of a call whose answer was lost, gives what
     /// that call took.
     ///
     /// # Errors
     /// [`Error::CursorMismatch`] when the cursor is not at `cursor`, [`Error::UnknownConsumer`],
-    /// [`Error::AnswerTooLarge`] for a single batch over `max_batch_bytes`, or the disk's. The cursor has not moved.
+    /// [`Error::AnswerTooLarge`] for a single batch that does not fit `room`, or the disk's. The cursor has not moved.
     ///
     /// # Cancel safety
     /// The cursor may have moved: call again with the same `cursor` and `attempt`.
@@ -124,7 +167,7 @@ impl Broker {
         cursor: Offset,
         attempt: u64,
         max_records: u64,
-        max_batch_bytes: usize,
+        room: Room,
     ) -> Result<Dequeued, Error> {
         let (view, topic) = self.consumer(consumer)?;
         let mut taking = Taking { consumer, cursor, attempt, first: cursor, next: cursor };
@@ -132,46 +175,35 @@ impl Broker {
         if view.cursor == cursor {
             taking.first = cursor.max(topic.range().head);
             let wanted = Offset(taking.first.0.saturating_add(max_records));
-            (batches, taking.next) = self.read_range(&topic, taking.first, wanted, max_batch_bytes).await?;
+            let range = self.read_range(&topic, taking.first, wanted, room).await?;
+            (batches, taking.next) = (range.batches, range.end);
         }
         let Taken { mut first, next, repeated } = self.ask(|done| Operation::Dequeue(taking, done)).await?;
         if repeated {
             // Retention may have taken some of them since, or all.
             first = first.max(topic.range().head).min(next);
             if first < next {
-                let end;
-                (batches, end) = self.read_range(&topic, first, next, max_batch_bytes).await?;
-                if end < next {
-                    let bytes = max_batch_bytes.saturating_add(1);
-                    return Err(Error::AnswerTooLarge { bytes, limit: max_batch_bytes });
+                let range = self.read_range(&topic, first, next, room).await?;
+                if range.end < next {
+                    // That call was on a connection with larger frames.
+                    return Err(Error::AnswerTooLarge { bytes: range.bytes, limit: room.bytes });
                 }
+                batches = range.batches;
             }
         }
         Ok(Dequeued { first, next, tail: topic.range().tail, repeated, batches })
     }
 
     /// The batches that hold `from..to`, as far as they are there and fit, and where they end within it.
-    async fn read_range(
-        &self,
-        topic: &TopicView,
-        from: Offset,
-        to: Offset,
-        max_batch_bytes: usize,
-    ) -> Result<(Vec<Bytes>, Offset), Error> {
+    async fn read_range(&self, topic: &TopicView, from: Offset, to: Offset, room: Room) -> Result<Range, Error> {
         let mut batches = self.read(topic, from, MAX_DELIVERY_BYTES).await?.batches;
         while batches.len() > 1 && last_base(&batches) >= Some(to) {
             batches.pop();
         }
-        if let [batch] = &batches[..]
-            && batch.len() > max_batch_bytes
-        {
-            return Err(Error::AnswerTooLarge { bytes: batch.len(), limit: max_batch_bytes });
-        }
-        while batches.iter().map(Bytes::len).sum::<usize>() > max_batch_bytes {
-            batches.pop();
-        }
+        let bytes = batches.iter().map(Bytes::len).sum();
+        room.fit(&mut batches)?;
         let end = end_of(&batches)?.unwrap_or(from).min(to);
-        Ok((batches, end))
+        Ok(Range { batches, end, bytes })
     }
 
     /// The first offset of the first batch that was appended at `time` or later; the tail if there is none.

@@ -13,6 +13,8 @@ fn open_on(volume: &FaultyVolume) -> Broker {
     Broker::open(Place::Volume(Arc::new(volume.clone())), config).expect("opens")
 }
 
+const ROOM: Room = Room { bytes: 1 << 20, per_batch: 5 };
+
 fn name(name: &str) -> TopicName {
     TopicName::new(name).expect("a good name")
 }
@@ -78,7 +80,7 @@ async fn a_batch_is_stored_once_however_often_it_is_sent_and_wherever_the_server
 async fn one_bad_part_or_cursor_refuses_the_whole_append() {
     let broker = open_on(&FaultyVolume::default());
     let (one, two) = (producer(&broker, "one").await, producer(&broker, "two").await);
-    let consumer = broker.register_consumer(one.topic, None, Offset(0)).await.expect("registers").id;
+    let consumer = broker.register_consumer(name("one"), None, StartAt::Head).await.expect("registers").id;
     let parts = |start| vec![(one.topic, batch(&one, 0, &["x"])), (two.topic, batch(&two, start, &["y"]))];
     let attempts = [
         Appending { parts: parts(5), commits: vec![] },
@@ -102,6 +104,23 @@ async fn two_parts_of_one_producer_follow_each_other() {
     let parts = vec![(p.topic, batch(&p, 0, &["a"])), (p.topic, batch(&p, 1, &["b", "c"]))];
     broker.append_wait(Appending { parts, commits: vec![] }).await.expect("stored");
     assert_eq!(read_all(&broker, "t").await, ["a", "b", "c"]);
+    // The same twice in one request: the second one repeats the first.
+    let parts = vec![(p.topic, batch(&p, 3, &["d"])), (p.topic, batch(&p, 3, &["d"]))];
+    let appended = broker.append_wait(Appending { parts, commits: vec![] }).await.expect("stored");
+    let at = |duplicate| Appended { base_offset: Some(Offset(3)), duplicate };
+    assert_eq!(appended, [at(false), at(true)]);
+}
+
+#[tokio::test]
+async fn a_cursor_at_fault_is_named_behind_the_parts() {
+    let broker = open_on(&FaultyVolume::default());
+    let p = producer(&broker, "t").await;
+    let consumer = broker.register_consumer(name("t"), None, StartAt::Tail).await.expect("registers").id;
+    let parts = vec![(p.topic, batch(&p, 0, &["a"]))];
+    let commits = vec![(consumer, Offset(1)), (consumer, Offset(2))];
+    let refused = broker.append_wait(Appending { parts, commits }).await.expect_err("beyond what it adds");
+    let Error::Cursor { index: 1, parts: 1, error } = refused else { panic!("{refused}") };
+    assert_eq!(*error, Error::BeyondTail { offset: Offset(2), head: Offset(0), tail: Offset(0) });
 }
 
 #[tokio::test]
@@ -146,7 +165,7 @@ async fn a_full_disk_refuses_appends_and_keeps_serving_reads_until_there_is_room
     let volume = FaultyVolume::default();
     let broker = open_on(&volume);
     let p = producer(&broker, "t").await;
-    let consumer = broker.register_consumer(p.topic, None, Offset(0)).await.expect("registers").id;
+    let consumer = broker.register_consumer(name("t"), None, StartAt::Head).await.expect("registers").id;
     append(&broker, &p, 0, &["kept"]).await.expect("stored");
     volume.free.store(200 << 20, SeqCst);
     let refused = append(&broker, &p, 1, &["later"]).await.expect_err("no room");
@@ -156,12 +175,54 @@ async fn a_full_disk_refuses_appends_and_keeps_serving_reads_until_there_is_room
     assert_eq!(broker.status().health, Health::DiskFull);
     assert_eq!(read_all(&broker, "t").await, ["kept"]);
     assert_eq!(broker.commit(consumer, Offset(1), false).await, Ok(Offset(1)), "cursors move in the reserve");
+    let again = append(&broker, &p, 0, &["kept"]).await.expect("it is stored already");
+    assert_eq!(again, Appended { base_offset: Some(Offset(0)), duplicate: true });
+    assert_eq!(producer(&broker, "t").await.epoch.0, 1, "who comes back is let in");
+    let refused = broker.register_producer(name("t"), None, None).await.expect_err("no room");
+    assert!(matches!(refused, Error::DiskFull { .. }), "{refused}");
     volume.free.store(1000, SeqCst);
     let refused = broker.commit(consumer, Offset(0), true).await.expect_err("no room at all");
     assert!(matches!(refused, Error::DiskFull { free: 1000, .. }), "{refused}");
     volume.free.store(u64::MAX / 2, SeqCst);
+    let p = producer(&broker, "t").await;
     append(&broker, &p, 1, &["later"]).await.expect("stored");
     assert_eq!(read_all(&broker, "t").await, ["kept", "later"]);
+}
+
+/// A dequeue waited for records at the tail, and did not see that its cursor had been moved back to some.
+#[tokio::test]
+async fn who_waits_at_a_cursor_is_told_when_it_moves_or_goes() {
+    let broker = open_on(&FaultyVolume::default());
+    let p = producer(&broker, "t").await;
+    append(&broker, &p, 0, &["a"]).await.expect("stored");
+    let consumer = broker.register_consumer(name("t"), None, StartAt::Tail).await.expect("registers").id;
+    let topic = broker.topic("t").expect("exists");
+    let mut moved = Box::pin(topic.wait_moved(consumer, Offset(1)));
+    assert!(futures::poll!(&mut moved).is_pending());
+    broker.commit(consumer, Offset(0), true).await.expect("rewinds");
+    moved.await;
+    topic.wait_moved(consumer, Offset(1)).await;
+    let mut gone = Box::pin(topic.wait_moved(consumer, Offset(0)));
+    assert!(futures::poll!(&mut gone).is_pending());
+    broker.delete_topic(name("t"), false).await.expect("deleted");
+    drop(broker);
+    let waits_for_records = topic.wait_beyond(Offset(1));
+    waits_for_records.await;
+}
+
+#[test]
+fn an_answer_holds_what_fits_and_says_what_does_not() {
+    let batches = |sizes: &[usize]| sizes.iter().map(|size| bytes::Bytes::from(vec![0; *size])).collect::<Vec<_>>();
+    let fit = |sizes| {
+        let mut batches = batches(sizes);
+        Room { bytes: 100, per_batch: 5 }.fit(&mut batches).map(|()| batches.len())
+    };
+    assert_eq!(fit(&[]), Ok(0));
+    assert_eq!(fit(&[100]), Ok(1));
+    assert_eq!(fit(&[101, 1]), Err(Error::AnswerTooLarge { bytes: 101, limit: 100 }));
+    assert_eq!(fit(&[50, 45]), Ok(2));
+    assert_eq!(fit(&[50, 46]), Ok(1));
+    assert_eq!(fit(&[10, 10, 10, 10, 10, 10, 10, 10]), Ok(7), "their lengths take room, too");
 }
 
 #[tokio::test]
@@ -170,19 +231,20 @@ async fn a_dequeue_whose_answer_was_lost_gives_the_same_records_and_another_call
     let broker = open_on(&volume);
     let p = producer(&broker, "t").await;
     append(&broker, &p, 0, &["a", "b", "c"]).await.expect("stored");
-    let consumer = broker.register_consumer(p.topic, Some("c".to_owned()), Offset(0)).await.expect("registers").id;
-    let first = broker.dequeue(consumer, Offset(0), 77, 2, 1 << 20).await.expect("records");
+    let consumer =
+        broker.register_consumer(name("t"), Some("c".to_owned()), StartAt::Head).await.expect("registers").id;
+    let first = broker.dequeue(consumer, Offset(0), 77, 2, ROOM).await.expect("records");
     assert_eq!((first.first, first.next, first.repeated), (Offset(0), Offset(2), false));
     broker.close().expect("closes");
     let broker = open_on(&volume);
-    let again = broker.dequeue(consumer, Offset(0), 77, 2, 1 << 20).await.expect("records");
+    let again = broker.dequeue(consumer, Offset(0), 77, 2, ROOM).await.expect("records");
     assert_eq!((again.first, again.next, again.repeated), (Offset(0), Offset(2), true));
     assert_eq!(again.batches, first.batches);
-    let other = broker.dequeue(consumer, Offset(0), 78, 2, 1 << 20).await.expect_err("another caller");
+    let other = broker.dequeue(consumer, Offset(0), 78, 2, ROOM).await.expect_err("another caller");
     assert_eq!(other, Error::CursorMismatch { expected: Offset(0), cursor: Offset(2) });
-    let rest = broker.dequeue(consumer, Offset(2), 79, 2, 1 << 20).await.expect("records");
+    let rest = broker.dequeue(consumer, Offset(2), 79, 2, ROOM).await.expect("records");
     assert_eq!((rest.first, rest.next), (Offset(2), Offset(3)));
-    let none = broker.dequeue(consumer, Offset(3), 80, 2, 1 << 20).await.expect("nothing");
+    let none = broker.dequeue(consumer, Offset(3), 80, 2, ROOM).await.expect("nothing");
     assert_eq!((none.first, none.next, none.batches.len()), (Offset(3), Offset(3), 0));
 }
 

@@ -4,12 +4,12 @@ use std::{
     collections::{BTreeMap, HashMap},
     ops::Bound,
     sync::{
-        Arc, Mutex, RwLock, RwLockReadGuard,
+        Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{
     Error, Retention, Status,
@@ -49,7 +49,15 @@ pub struct TopicView {
     /// When it was created.
     pub created: Timestamp,
     range: watch::Sender<TopicRange>,
-    consumers: Mutex<BTreeMap<ConsumerId, ConsumerView>>,
+    consumers: Mutex<BTreeMap<ConsumerId, Listed>>,
+}
+
+/// A consumer among those of its topic.
+#[derive(Debug)]
+struct Listed {
+    view: ConsumerView,
+    /// Made by the first one who waits for the cursor to move.
+    moved: Option<Arc<Notify>>,
 }
 
 /// A consumer as readers see it.
@@ -86,11 +94,32 @@ impl TopicView {
         drop(range.wait_for(|range| range.tail > offset || range.is_deleted).await);
     }
 
+    /// Ready when the consumer's cursor is not at `cursor`, or the consumer is gone.
+    ///
+    /// # Cancel safety
+    /// Nothing is changed by waiting.
+    pub async fn wait_moved(&self, consumer: ConsumerId, cursor: Offset) {
+        loop {
+            let moved = match self.consumers().get_mut(&consumer) {
+                Some(listed) if listed.view.cursor == cursor => listed.moved.get_or_insert_default().clone(),
+                _ => return,
+            };
+            let notified = moved.notified();
+            // It may have moved before anybody waited.
+            if self.consumers().get(&consumer).is_some_and(|listed| listed.view.cursor == cursor) {
+                notified.await;
+            }
+        }
+    }
+
+    fn consumers(&self) -> MutexGuard<'_, BTreeMap<ConsumerId, Listed>> {
+        self.consumers.lock().expect("no panic while it is locked")
+    }
+
     /// Its consumers: named ones first, in order of name; at most `limit`.
     #[must_use]
-    pub fn consumers(&self, limit: usize) -> Vec<ConsumerView> {
-        let consumers = self.consumers.lock().expect("no panic while it is locked");
-        let mut consumers: Vec<_> = consumers.values().cloned().collect();
+    pub fn list_consumers(&self, limit: usize) -> Vec<ConsumerView> {
+        let mut consumers: Vec<_> = self.consumers().values().map(|listed| listed.view.clone()).collect();
         consumers.sort_by(|a, b| (a.name.is_none(), &a.name, a.id).cmp(&(b.name.is_none(), &b.name, b.id)));
         consumers.truncate(limit);
         consumers
@@ -133,8 +162,8 @@ impl View {
         let topics = self.topics_now();
         let topic = topics.consumers.get(&id).and_then(|topic| topics.by_id.get(topic));
         let found = topic.and_then(|topic| {
-            let consumers = topic.consumers.lock().expect("no panic while it is locked");
-            Some((consumers.get(&id)?.clone(), topic.clone()))
+            let view = topic.consumers().get(&id)?.view.clone();
+            Some((view, topic.clone()))
         });
         found.ok_or_else(|| Error::UnknownConsumer(id.to_string()))
     }
@@ -238,7 +267,8 @@ impl View {
         let mut topics = self.topics.write().expect("no panic while it is locked");
         let topic = topics.consumers.remove(&id).and_then(|topic| topics.by_id.get(&topic));
         if let Some(topic) = topic {
-            topic.consumers.lock().expect("no panic while it is locked").remove(&id);
+            let removed = topic.consumers().remove(&id);
+            removed.and_then(|listed| listed.moved).inspect(|moved| moved.notify_waiters());
         }
     }
 
@@ -247,8 +277,13 @@ impl View {
         let Some(topic) = topics.by_id.get(&consumer.topic) else {
             return;
         };
+        if let Some(listed) = topic.consumers().get_mut(&consumer.id) {
+            listed.view.cursor = consumer.cursor;
+            listed.moved.iter().for_each(|moved| moved.notify_waiters());
+            return;
+        }
         let view = ConsumerView { id: consumer.id, name: consumer.name.clone(), cursor: consumer.cursor };
-        let is_new = topic.consumers.lock().expect("no panic while it is locked").insert(consumer.id, view).is_none();
+        let is_new = topic.consumers().insert(consumer.id, Listed { view, moved: None }).is_none();
         drop(topics);
         if is_new {
             self.topics.write().expect("no panic while it is locked").consumers.insert(consumer.id, consumer.topic);

@@ -9,11 +9,12 @@ use crate::{
 impl From<broker::Error> for ErrorBody {
     fn from(error: broker::Error) -> Self {
         use broker::Error;
-        if let Error::Part { index, error } = error {
-            let inner = Self::from(*error);
-            let details = std::iter::once(index as u64).chain(inner.details).collect();
-            return Self { details, ..inner };
-        }
+        let message = error.to_string();
+        let (index, error) = match error {
+            Error::Part { index, error } => (Some(index), *error),
+            Error::Cursor { index, parts, error } => (Some(parts + index), *error),
+            error => (None, error),
+        };
         let (code, details) = match &error {
             Error::UnknownTopic(_) => (ErrorCode::UnknownTopic, vec![]),
             Error::TopicExists(_) => (ErrorCode::TopicExists, vec![]),
@@ -36,9 +37,9 @@ impl From<broker::Error> for ErrorBody {
             Error::AnswerTooLarge { bytes, limit } => (ErrorCode::AnswerTooLarge, vec![*bytes as u64, *limit as u64]),
             Error::Corrupted(_) => (ErrorCode::Corrupted, vec![]),
             Error::ShuttingDown => (ErrorCode::ShuttingDown, vec![]),
-            Error::Part { .. } => unreachable!("taken apart above"),
+            Error::Part { .. } | Error::Cursor { .. } => unreachable!("they hold what is neither of them"),
         };
-        Self::new(code, error.to_string(), details)
+        Self::new(code, message, index.into_iter().map(|index| index as u64).chain(details).collect())
     }
 }
 

@@ -17,6 +17,14 @@ impl CachedBlock {
     }
 }
 
+/// Part of a block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) bytes: Bytes,
+    /// What the block takes that it is part of.
+    pub(super) memory: usize,
+}
+
 #[derive(Debug, Default)]
 struct Blocks {
     /// In order of segment and position, each starting where the one before ends, or a new segment.
@@ -52,7 +60,7 @@ impl TailCache {
     }
 
     /// Bytes `position..position + len` of a segment, cut where blocks end; `None` unless all of them are here.
-    pub(super) fn get(&self, segment: u64, position: u64, len: u64) -> Option<Vec<Bytes>> {
+    pub(super) fn get(&self, segment: u64, position: u64, len: u64) -> Option<Vec<Piece>> {
         let cache = self.blocks();
         let (mut at, end) = (position, position + len);
         let first = cache.blocks.partition_point(|block| (block.segment, block.end()) <= (segment, at));
@@ -63,7 +71,8 @@ impl TailCache {
             }
             let upto = end.min(block.end());
             let within = |position: u64| usize::try_from(position - block.position).expect("within a block");
-            pieces.push(block.bytes.slice(within(at)..within(upto)));
+            let bytes = block.bytes.slice(within(at)..within(upto));
+            pieces.push(Piece { bytes, memory: block.bytes.len() });
             at = upto;
             if at == end {
                 return Some(pieces);
@@ -82,15 +91,19 @@ mod tests {
         let cache = TailCache::new(25);
         cache.push(1, 0, Bytes::from_static(b"0123456789"));
         cache.push(1, 10, Bytes::from_static(b"abcdefghij"));
-        assert_eq!(cache.get(1, 8, 4), Some(vec![Bytes::from("89"), Bytes::from("ab")]));
-        assert_eq!(cache.get(1, 8, 13), None);
-        assert_eq!(cache.get(0, 8, 4), None);
+        let get = |segment, position, len| {
+            let pieces = cache.get(segment, position, len)?;
+            Some(pieces.into_iter().map(|piece| piece.bytes).collect::<Vec<_>>())
+        };
+        assert_eq!(get(1, 8, 4), Some(vec![Bytes::from("89"), Bytes::from("ab")]));
+        assert_eq!(get(1, 8, 13), None);
+        assert_eq!(get(0, 8, 4), None);
         cache.push(2, 0, Bytes::from_static(b"ABCDEFGHIJ"));
-        assert_eq!(cache.get(1, 8, 4), None, "the first block fell out");
-        assert_eq!(cache.get(1, 18, 2), Some(vec![Bytes::from("ij")]));
-        assert_eq!(cache.get(2, 0, 10), Some(vec![Bytes::from("ABCDEFGHIJ")]));
+        assert_eq!(get(1, 8, 4), None, "the first block fell out");
+        assert_eq!(get(1, 18, 2), Some(vec![Bytes::from("ij")]));
+        assert_eq!(get(2, 0, 10), Some(vec![Bytes::from("ABCDEFGHIJ")]));
         cache.push(2, 10, Bytes::from(vec![0; 100]));
-        assert_eq!(cache.get(2, 0, 10), None);
-        assert_eq!(cache.get(2, 20, 10), None, "larger than the cache");
+        assert_eq!(get(2, 0, 10), None);
+        assert_eq!(get(2, 20, 10), None, "larger than the cache");
     }
 }

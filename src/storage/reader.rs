@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     LogReader, StorageError, Volume,
     block::{Entries, Entry},
-    cache::TailCache,
+    cache::{Piece, TailCache},
     index::Run,
     live::LiveSegment,
     sealed::{self, SealedSegment},
@@ -22,6 +22,9 @@ pub(super) struct RedbReader {
     pub(super) cache: Arc<TailCache>,
 }
 
+/// A batch shares memory that is at most this much larger than itself: it may wait for a slow peer, and the budget for
+/// that counts its own bytes.
+const SHARE: usize = 4;
 /// How often a segment may be replaced while one read looks for it.
 const MAX_LOOKUPS: usize = 100;
 
@@ -48,8 +51,9 @@ impl Gathered {
         self.max_bytes.saturating_sub(self.bytes).max(1)
     }
 
-    /// Takes the topic's batches out of a piece of the journal; they share its memory.
-    fn take(&mut self, journal: &Bytes) -> Result<(), StorageError> {
+    /// Takes the topic's batches out of a piece of the journal, which is part of `memory` bytes. Large batches share
+    /// it.
+    fn take(&mut self, journal: &Bytes, memory: usize) -> Result<(), StorageError> {
         for entry in Entries::new(journal) {
             let (_, Entry::Batch(topic, batch)) = entry? else { continue };
             if topic != self.topic || self.is_full() {
@@ -61,12 +65,20 @@ impl Gathered {
                 continue;
             }
             // The database does not check what it reads: a damaged batch must not move a cursor, nor reach a consumer.
-            let batch = Batch::parse(journal.slice_ref(batch)).map_err(corrupted)?;
+            let batch = Batch::parse(journal.slice_ref(batch)).map_err(corrupted)?.into_bytes();
             self.from = header.next_offset();
-            self.bytes += batch.as_bytes().len();
-            self.batches.push(batch.into_bytes());
+            self.bytes += batch.len();
+            self.batches.push(if batch.len() * SHARE < memory { Bytes::copy_from_slice(&batch) } else { batch });
         }
         Ok(())
+    }
+}
+
+impl Gathered {
+    /// Takes the topic's batches out of what was read from disk.
+    fn take_read(&mut self, journal: Vec<u8>) -> Result<(), StorageError> {
+        let memory = journal.len();
+        self.take(&journal.into(), memory)
     }
 }
 
@@ -79,10 +91,10 @@ impl RedbReader {
                 break;
             }
             if let Some(pieces) = self.cached(segment, run) {
-                pieces.iter().try_for_each(|piece| into.take(piece))?;
+                pieces.iter().try_for_each(|piece| into.take(&piece.bytes, piece.memory))?;
             } else {
                 match segment.read(run)? {
-                    Some(bytes) => into.take(&Bytes::from(bytes))?,
+                    Some(bytes) => into.take_read(bytes)?,
                     None => return Ok(false),
                 }
             }
@@ -90,7 +102,7 @@ impl RedbReader {
         Ok(true)
     }
 
-    fn cached(&self, segment: &LiveSegment, run: Run) -> Option<Vec<Bytes>> {
+    fn cached(&self, segment: &LiveSegment, run: Run) -> Option<Vec<Piece>> {
         self.cache.get(segment.id().number, run.position, run.bytes.into())
     }
 
@@ -103,7 +115,7 @@ impl RedbReader {
             if into.is_full() {
                 break;
             }
-            into.take(&Bytes::from(sealed::read(&txn, run)?))?;
+            into.take_read(sealed::read(&txn, run)?)?;
         }
         Ok(true)
     }
@@ -140,7 +152,7 @@ impl LogReader for RedbReader {
         };
         for run in segment.runs_from(topic, from, max_bytes)? {
             let Some(pieces) = self.cached(&segment, run) else { break };
-            pieces.iter().try_for_each(|piece| gathered.take(piece)).ok()?;
+            pieces.iter().try_for_each(|piece| gathered.take(&piece.bytes, piece.memory)).ok()?;
         }
         (!gathered.batches.is_empty()).then_some(gathered.batches)
     }
@@ -165,12 +177,12 @@ mod tests {
         block.push_batch(TopicId(1), Stamp::default(), 1, &batch);
         let whole = Bytes::from(block.bytes.clone());
         let mut gathered = Gathered::new(TopicId(1), Offset(0), 1);
-        gathered.take(&whole).expect("intact");
+        gathered.take(&whole, whole.len()).expect("intact");
         assert_eq!(gathered.batches.len(), 1);
 
         *block.bytes.last_mut().expect("a record") ^= 1;
         let mut gathered = Gathered::new(TopicId(1), Offset(0), 1);
-        let damaged = gathered.take(&Bytes::from(block.bytes)).expect_err("its checksum differs");
+        let damaged = gathered.take_read(block.bytes).expect_err("its checksum differs");
         assert!(matches!(damaged, StorageError::Corrupted(_)), "{damaged}");
         assert_eq!(gathered.batches.len(), 0);
     }

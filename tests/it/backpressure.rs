@@ -264,6 +264,23 @@ async fn large_frames_that_stop_halfway_stop_nobody() {
     assert!(!is_held_up_by(20, 1 << 20).await);
 }
 
+/// Three peers that had announced frames of 8 MiB and sent 4 KB of them held up all large frames for 42 seconds.
+#[tokio::test]
+async fn large_frames_get_through_beside_many_that_stop_halfway() {
+    for (count, length) in [(8, MAX_FRAME_BYTES), (40, MAX_FRAME_BYTES), (100, 100 * 1024)] {
+        let server = TestServer::start(config());
+        let mut raw = Raw::open(server.address).await;
+        let producer = raw.producer("t").await;
+        let mut begun = Vec::new();
+        for _ in 0..count {
+            begun.push(begin_frame(server.address, length).await);
+        }
+        let value = "x".repeat(3 << 20);
+        // A request that waits is given up after less time than such a frame had.
+        raw.append_each(&producer, 0, &[value.as_str(); 2]).await;
+    }
+}
+
 #[tokio::test]
 async fn small_frames_that_stop_halfway_stop_nobody() {
     assert!(!is_held_up_by(100, 250 * 1024).await);

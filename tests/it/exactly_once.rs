@@ -199,7 +199,7 @@ async fn cursors_move_with_the_append_or_neither_does_anything() {
     // Beyond the tail, and of nobody: nothing is appended either.
     let (append, batches) = append_of(&result(1), &to(4));
     let error = raw.refused(ErrorCode::OffsetBeyondTail, &append, batches).await;
-    assert_eq!(error.details, [0, 3]);
+    assert_eq!(error.details, [1, 0, 3], "cursors are counted behind the parts");
     let (append, batches) = append_of(&result(1), &[CursorMove { consumer_id: [9; 16], offset: 0 }]);
     raw.refused(ErrorCode::UnknownConsumer, &append, batches).await;
     assert_eq!((raw.topic("sink").await.tail, raw.consumers("source").await[0].cursor), (1, 2));

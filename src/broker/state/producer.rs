@@ -29,12 +29,28 @@ pub(in crate::broker) struct Producer {
 pub(in crate::broker) enum Verdict {
     /// It starts where the last one ended.
     Append,
-    /// It was stored before, at this offset if that is still known.
-    Duplicate(Option<Offset>),
+    /// It was stored before.
+    Duplicate,
     /// Something is missing before it.
     Gap,
     /// Part of it was stored before.
     Overlap,
+}
+
+impl Verdict {
+    /// Judges a batch by its sequence range. `end` is where the producer's stored ranges end, with what the same
+    /// request adds before this batch.
+    pub(in crate::broker) fn of(range: SequenceRange, end: Sequence) -> Self {
+        if range.start == end {
+            Self::Append
+        } else if range.start > end {
+            Self::Gap
+        } else if range.end <= end {
+            Self::Duplicate
+        } else {
+            Self::Overlap
+        }
+    }
 }
 
 impl Producer {
@@ -54,6 +70,11 @@ impl Producer {
     pub(in crate::broker) fn registered_again(&self, now: Timestamp) -> Self {
         let epoch = Epoch(self.epoch.0.checked_add(1).expect("nobody registers a producer 2^32 times"));
         Self { epoch, last_active: now, ..self.clone() }
+    }
+
+    /// The producer as it is, in use now.
+    pub(in crate::broker) fn active_at(&self, now: Timestamp) -> Self {
+        Self { last_active: now, ..self.clone() }
     }
 
     pub(super) fn from_event(event: &event::Producer) -> Self {
@@ -80,22 +101,9 @@ impl Producer {
         }
     }
 
-    /// Judges a batch by its sequence range. `end` is where the producer's stored ranges end, with what the same
-    /// request adds before this batch.
-    pub(in crate::broker) fn judge(&self, range: SequenceRange, end: Sequence) -> Verdict {
-        if range.start == end {
-            Verdict::Append
-        } else if range.start > end {
-            Verdict::Gap
-        } else if range.end <= end {
-            Verdict::Duplicate(self.offset_of(range))
-        } else {
-            Verdict::Overlap
-        }
-    }
-
-    /// Where a stored range is: it was stored as it is, or within a run of ranges that count records.
-    fn offset_of(&self, wanted: SequenceRange) -> Option<Offset> {
+    /// Where a stored range is, if that is still known: it was stored as it is, or within a run of ranges that count
+    /// records.
+    pub(in crate::broker) fn offset_of(&self, wanted: SequenceRange) -> Option<Offset> {
         let holds = |range: &&Range| range.start <= wanted.start.0 && wanted.end.0 <= range.end;
         let range = self.ranges.iter().rev().find(holds)?;
         let counts_records = range.end - range.start == range.records;
@@ -150,8 +158,17 @@ mod tests {
         *Batch::parse(bytes.into()).expect("just built").header()
     }
 
+    fn range(start: u64, end: u64) -> SequenceRange {
+        SequenceRange { start: Sequence(start), end: Sequence(end) }
+    }
+
     fn judge(producer: &Producer, start: u64, end: u64) -> Verdict {
-        producer.judge(SequenceRange { start: Sequence(start), end: Sequence(end) }, producer.end)
+        Verdict::of(range(start, end), producer.end)
+    }
+
+    fn offset(producer: &Producer, start: u64, end: u64) -> Option<Offset> {
+        assert_eq!(judge(producer, start, end), Verdict::Duplicate);
+        producer.offset_of(range(start, end))
     }
 
     #[test]
@@ -162,9 +179,9 @@ mod tests {
         producer.append(&header(15, 20, 5, 200));
         assert_eq!(producer.ranges.len(), 2, "the first two are one range");
         assert_eq!(judge(&producer, 20, 25), Verdict::Append);
-        assert_eq!(judge(&producer, 10, 15), Verdict::Duplicate(Some(Offset(110))));
-        assert_eq!(judge(&producer, 15, 20), Verdict::Duplicate(Some(Offset(200))));
-        assert_eq!(judge(&producer, 12, 18), Verdict::Duplicate(None), "across two places");
+        assert_eq!(offset(&producer, 10, 15), Some(Offset(110)));
+        assert_eq!(offset(&producer, 15, 20), Some(Offset(200)));
+        assert_eq!(offset(&producer, 12, 18), None, "across two places");
         assert_eq!(judge(&producer, 21, 25), Verdict::Gap);
         assert_eq!(judge(&producer, 19, 21), Verdict::Overlap);
     }
@@ -174,8 +191,8 @@ mod tests {
         let mut producer = Producer::new(TopicId(1), None, Timestamp(0));
         producer.append(&header(0, 1000, 3, 0));
         producer.append(&header(1000, 1500, 2, 3));
-        assert_eq!(judge(&producer, 1000, 1500), Verdict::Duplicate(Some(Offset(3))));
-        assert_eq!(judge(&producer, 0, 500), Verdict::Duplicate(None));
+        assert_eq!(offset(&producer, 1000, 1500), Some(Offset(3)));
+        assert_eq!(offset(&producer, 0, 500), None);
         assert_eq!(judge(&producer, 1500, 1501), Verdict::Append);
     }
 
@@ -184,7 +201,7 @@ mod tests {
         let mut producer = Producer::new(TopicId(1), None, Timestamp(0));
         (0..100).for_each(|n| producer.append(&header(n, n + 1, 1, n * 10)));
         assert_eq!(producer.ranges.len(), MAX_PRODUCER_RANGES);
-        assert_eq!(judge(&producer, 99, 100), Verdict::Duplicate(Some(Offset(990))));
-        assert_eq!(judge(&producer, 0, 1), Verdict::Duplicate(None));
+        assert_eq!(offset(&producer, 99, 100), Some(Offset(990)));
+        assert_eq!(offset(&producer, 0, 1), None);
     }
 }

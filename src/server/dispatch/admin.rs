@@ -10,8 +10,8 @@ use crate::{
     limits::{MAX_DESCRIBE_CONSUMERS, MAX_LIST_TOPICS},
     protocol::{
         ConsumerInfo, CreateTopic, CreateTopicAnswer, DeleteTopic, DeleteTopicAnswer, DescribeTopic,
-        DescribeTopicAnswer, ErrorBody, Id, ListTopics, ListTopicsAnswer, Retention, ServerInfo, ServerInfoAnswer,
-        TopicInfo,
+        DescribeTopicAnswer, ErrorBody, ErrorCode, Id, ListTopics, ListTopicsAnswer, Retention, ServerInfo,
+        ServerInfoAnswer, TopicInfo,
     },
     record::{Timestamp, TopicName},
 };
@@ -36,7 +36,7 @@ pub(super) fn server_info(context: &Context, _: ServerInfo) -> Result<ServerInfo
 }
 
 pub(super) async fn create_topic(context: Arc<Context>, request: CreateTopic) -> Answered<CreateTopicAnswer> {
-    let (name, retention) = (TopicName::new(&request.topic)?, from_wire(request.retention));
+    let (name, retention) = (TopicName::new(&request.topic)?, from_wire(request.retention)?);
     let topic = context.shared.broker.create_topic(name, retention, request.if_absent).await?;
     Ok(plain(CreateTopicAnswer { topic_id: topic.id.0, created: topic.created }))
 }
@@ -60,7 +60,7 @@ pub(super) fn describe_topic(context: &Context, request: DescribeTopic) -> Resul
     let name = TopicName::new(&request.topic)?;
     let topic = context.shared.broker.topic(name.as_str())?;
     let range = topic.range();
-    let consumers = topic.consumers(MAX_DESCRIBE_CONSUMERS).into_iter().map(|consumer| ConsumerInfo {
+    let consumers = topic.list_consumers(MAX_DESCRIBE_CONSUMERS).into_iter().map(|consumer| ConsumerInfo {
         consumer_id: id(consumer.id.0),
         name: consumer.name,
         cursor: consumer.cursor.0,
@@ -85,8 +85,13 @@ fn topic_info(topic: &TopicView) -> TopicInfo {
 }
 
 /// Retention as the broker has it.
-pub(super) fn from_wire(retention: Retention) -> broker::Retention {
-    broker::Retention { bytes: retention.bytes, age_us: retention.age_ms.map(|ms| ms.saturating_mul(1000)) }
+pub(super) fn from_wire(retention: Retention) -> Result<broker::Retention, ErrorBody> {
+    let too_long = |ms| {
+        let message = format!("retention of {ms} ms is longer than the server can count");
+        ErrorBody::new(ErrorCode::InvalidRetention, message, Vec::new())
+    };
+    let age_us = retention.age_ms.map(|ms: u64| ms.checked_mul(1000).ok_or_else(|| too_long(ms))).transpose()?;
+    Ok(broker::Retention { bytes: retention.bytes, age_us })
 }
 
 /// An id as the wire has it.

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use super::{Answered, Call, Context, FRONT_BYTES, Reply, admin::id, fit, lengths, plain};
+use super::{Answered, Call, Context, Reply, admin::id, lengths, plain, room};
 use crate::{
-    broker::TopicView,
+    broker::{StartAt, TopicView},
     limits::{MAX_CREDIT_BYTES, MAX_DELIVERY_BYTES, MAX_WAIT_MS},
     protocol::{
         Backlog, BacklogAnswer, Commit, CommitAnswer, Dequeue, DequeueAnswer, ErrorBody, ErrorCode, Fetch, FetchAnswer,
@@ -26,15 +26,20 @@ pub(super) async fn register_consumer(
     request: RegisterConsumer,
 ) -> Answered<RegisterConsumerAnswer> {
     request.name.as_deref().map_or(Ok(()), check_name)?;
-    let topic = topic(&context, &request.topic)?;
+    let name = TopicName::new(&request.topic)?;
     let start = match request.start {
+        Start::Head => StartAt::Head,
+        Start::Tail => StartAt::Tail,
+        Start::Offset(offset) => StartAt::Offset(Offset(offset)),
+        Start::Timestamp(_) => {
+            StartAt::Offset(resolve(&context, &topic(&context, &request.topic)?, request.start).await?)
+        }
         Start::Cursor(_) => {
             let message = "a consumer cannot start at a cursor";
             return Err(ErrorBody::new(ErrorCode::MalformedBody, message, Vec::new()));
         }
-        start => resolve(&context, &topic, start).await?,
     };
-    let consumer = context.shared.broker.register_consumer(topic.id, request.name, start).await?;
+    let consumer = context.shared.broker.register_consumer(name, request.name, start).await?;
     let (consumer_id, cursor) = (id(consumer.id.0), consumer.cursor.0);
     Ok(plain(RegisterConsumerAnswer { consumer_id, cursor, existed: consumer.existed }))
 }
@@ -47,9 +52,9 @@ pub(super) async fn fetch(context: Arc<Context>, request: Fetch) -> Answered<Fet
     if from == range.tail {
         wait(&context, &topic, from, patience).await;
     }
-    let max_bytes = (request.max_bytes as usize).clamp(1, context.max_frame_bytes - FRONT_BYTES);
+    let max_bytes = (request.max_bytes as usize).clamp(1, room(context.max_frame_bytes).bytes);
     let (turn, budget, mut fetched) = session::read_within(&context, &topic, from, max_bytes).await?;
-    fit(&mut fetched.batches, context.max_frame_bytes)?;
+    room(context.max_frame_bytes).fit(&mut fetched.batches)?;
     let (head, tail) = (fetched.range.head.0, fetched.range.tail.0);
     let answer = FetchAnswer { head, tail, batch_bytes: lengths(&fetched.batches) };
     drop(turn);
@@ -129,13 +134,17 @@ pub(super) async fn dequeue(context: Arc<Context>, request: Dequeue) -> Answered
     let (view, topic) = broker.consumer(id)?;
     let (from, range) = (cursor.max(topic.range().head), topic.range());
     if view.cursor == cursor && from == range.tail {
-        wait(&context, &topic, from, patience).await;
+        tokio::select! {
+            () = wait(&context, &topic, from, patience) => {}
+            // There is nothing to wait for when somebody else has moved it.
+            () = topic.wait_moved(id, cursor) => {}
+        }
     }
     let (turn, budget) = session::reserve(&context, MAX_DELIVERY_BYTES).await.ok_or_else(shutting_down)?;
     // Dequeues of one connection share commits.
     drop(turn);
-    let max_batch_bytes = context.max_frame_bytes - FRONT_BYTES;
-    let taken = broker.dequeue(id, cursor, request.attempt, request.max_records.into(), max_batch_bytes).await?;
+    let room = room(context.max_frame_bytes);
+    let taken = broker.dequeue(id, cursor, request.attempt, request.max_records.into(), room).await?;
     // What was taken fits: the broker takes no more, and a single batch over that is told before the cursor moves.
     let answer = DequeueAnswer {
         offset: taken.first.0,

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::session::{Admitted, Context, End, Held};
 use crate::{
-    limits::{FRAME_HEADER_BYTES, MAX_DELIVERY_BATCHES, MIN_FRAME_BYTES},
+    broker::Room,
     protocol::{
         Credit, ErrorBody, ErrorCode, Frame, FrameHeader, Opcode, OutFrame, Ping, PingAnswer, Request, decode_request,
         encode_answer, encode_error,
@@ -34,22 +34,14 @@ fn plain<A>(answer: A) -> Reply<A> {
     Reply { answer, batches: Vec::new(), budget: None }
 }
 
-/// Bytes of an answer beside its batches, at most: less than the smallest frame that a client may ask for.
-const FRONT_BYTES: usize = 5 * MAX_DELIVERY_BATCHES + 64 + FRAME_HEADER_BYTES;
-const _: () = assert!(FRONT_BYTES < MIN_FRAME_BYTES);
+/// Bytes of an answer with one batch, beside the batch, rounded up: the frame's header and the control body.
+pub(super) const FRONT_BYTES: usize = 64;
+/// What the length of one more batch takes of the control body, at most.
+const LENGTH_BYTES: usize = 5;
 
-/// Leaves as many batches as fit a frame of this size.
-pub(super) fn fit(batches: &mut Vec<Bytes>, max_frame_bytes: usize) -> Result<(), ErrorBody> {
-    let mut bytes: usize = batches.iter().map(Bytes::len).sum();
-    while batches.len() > 1 && bytes + FRONT_BYTES > max_frame_bytes {
-        bytes -= batches.pop().map_or(0, |batch| batch.len());
-    }
-    // One batch comes without a long list of lengths.
-    if bytes + 256 <= max_frame_bytes {
-        return Ok(());
-    }
-    let message = format!("batch of {bytes} bytes does not fit the frame size of {max_frame_bytes} that was asked for");
-    Err(ErrorBody::new(ErrorCode::AnswerTooLarge, message, vec![bytes as u64, max_frame_bytes as u64]))
+/// What fits an answer on a connection with frames of this size.
+pub(super) fn room(max_frame_bytes: usize) -> Room {
+    Room { bytes: max_frame_bytes - FRONT_BYTES, per_batch: LENGTH_BYTES }
 }
 
 /// The lengths of batches, as answers list them.
@@ -73,7 +65,10 @@ pub(super) fn dispatch(context: &Arc<Context>, frame: Frame, admitted: Admitted)
         return Err(bad_frame("correlation id of a request is 0"));
     }
     if opcode == Some(Opcode::Credit) {
-        if let Ok((Credit { subscription_id, bytes }, _)) = decode_request::<Credit>(&frame) {
+        // It has no answer, so none that refuses it.
+        if let Ok((Credit { subscription_id, bytes }, _)) = decode_request::<Credit>(&frame)
+            && header.has_known_version()
+        {
             context.subscriptions.credit(subscription_id, bytes);
         }
         return Ok(());

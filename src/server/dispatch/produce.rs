@@ -27,7 +27,7 @@ pub(super) async fn register_producer(
 ) -> Answered<RegisterProducerAnswer> {
     let topic = TopicName::new(&request.topic)?;
     request.name.as_deref().map_or(Ok(()), check_name)?;
-    let create = request.create.map(from_wire);
+    let create = request.create.map(from_wire).transpose()?;
     let producer = context.shared.broker.register_producer(topic, request.name, create).await?;
     let answer = RegisterProducerAnswer {
         producer_id: id(producer.id.0),

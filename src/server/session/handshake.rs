@@ -18,7 +18,7 @@ use crate::{
         decode_request, encode_answer,
     },
     record::check_name,
-    server::{refusal::over_limit, shared::Shared},
+    server::{dispatch::room, refusal::over_limit, shared::Shared},
 };
 
 /// Agrees with the peer; gives the largest frame from now on.
@@ -107,7 +107,7 @@ fn answer(shared: &Shared, max_frame_bytes: usize) -> HelloAnswer {
         version: PROTOCOL_VERSION,
         features: 0,
         max_frame_bytes: number(max_frame_bytes),
-        max_batch_bytes: number(MAX_BATCH_BYTES),
+        max_batch_bytes: number(MAX_BATCH_BYTES.min(room(max_frame_bytes).bytes)),
         max_record_bytes: number(MAX_RECORD_BYTES),
         max_in_flight_requests: number(MAX_IN_FLIGHT_REQUESTS),
         max_in_flight_bytes: number(MAX_IN_FLIGHT_BYTES),

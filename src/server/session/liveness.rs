@@ -5,16 +5,44 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::{
-    limits::{FRAME_GRACE, KEEPALIVE, MIN_FRAME_BYTES_PER_SECOND},
+    limits::{FRAME_GRACE, FRAME_GRACE_UNDER_PRESSURE, KEEPALIVE, MIN_FRAME_BYTES_PER_SECOND},
     protocol::{ErrorBody, ErrorCode},
 };
+
+/// Between looks whether others wait for the memory of a frame that is arriving.
+const PRESSURE_PAUSE: Duration = Duration::from_secs(1);
 
 /// When the peer was heard last, and what is expected of it.
 pub(super) struct Liveness {
     heard: Instant,
     is_pinged: bool,
-    /// When the frame that has begun must be complete.
-    frame_due: Option<Instant>,
+    frame: Option<Frame>,
+}
+
+/// A frame that has begun.
+struct Frame {
+    begun: Instant,
+    /// What of it was there then.
+    had: usize,
+    /// What of it is there now.
+    has: usize,
+    /// All of it, once its length is there.
+    bytes: usize,
+    /// Whether others wait for the memory that it takes.
+    is_wanted: bool,
+    /// When that was asked last; `None` while it takes none to speak of.
+    asked: Option<Instant>,
+}
+
+impl Frame {
+    /// When the connection is closed for it, unless more of it comes.
+    fn due(&self) -> Instant {
+        let time = |bytes: usize| Duration::from_secs((bytes / MIN_FRAME_BYTES_PER_SECOND) as u64);
+        match self.is_wanted {
+            true => self.begun + FRAME_GRACE_UNDER_PRESSURE + time(self.has - self.had),
+            false => self.begun + FRAME_GRACE + time(self.bytes),
+        }
+    }
 }
 
 /// What time asks for.
@@ -26,7 +54,7 @@ pub(super) enum Due {
 
 impl Liveness {
     pub(super) fn new(now: Instant) -> Self {
-        Self { heard: now, is_pinged: false, frame_due: None }
+        Self { heard: now, is_pinged: false, frame: None }
     }
 
     pub(super) fn heard(&mut self, now: Instant) {
@@ -37,27 +65,42 @@ impl Liveness {
     /// We listen again, after a while in which we did not: neither silence nor slowness was the peer's.
     pub(super) fn listening_again(&mut self, now: Instant) {
         self.heard(now);
-        self.frame_due = None;
+        self.frame = None;
     }
 
-    /// A frame of `bytes` has begun.
-    pub(super) fn frame_begun(&mut self, bytes: usize, now: Instant) {
-        let seconds = (bytes / MIN_FRAME_BYTES_PER_SECOND) as u64;
-        self.frame_due.get_or_insert(now + FRAME_GRACE + Duration::from_secs(seconds));
+    /// A frame of `bytes` is arriving, as far as that is known, and `has` of them are there.
+    pub(super) fn frame_arrives(&mut self, has: usize, bytes: usize, now: Instant) {
+        let frame = Frame { begun: now, had: has, has, bytes, is_wanted: false, asked: None };
+        let frame = self.frame.get_or_insert(frame);
+        (frame.has, frame.bytes) = (has, bytes);
+    }
+
+    /// The frame that is arriving takes memory; `is_wanted` by others, too.
+    pub(super) fn frame_takes_memory(&mut self, is_wanted: bool, now: Instant) {
+        if let Some(frame) = &mut self.frame {
+            (frame.is_wanted, frame.asked) = (is_wanted, Some(now));
+        }
+    }
+
+    /// Whether a frame is arriving that takes memory.
+    pub(super) fn has_memory(&self) -> bool {
+        self.frame.as_ref().is_some_and(|frame| frame.asked.is_some())
     }
 
     pub(super) fn frame_complete(&mut self) {
-        self.frame_due = None;
+        self.frame = None;
     }
 
     /// When to call [`Liveness::due`] next.
     pub(super) fn next(&self) -> Instant {
         let keepalive = self.heard + if self.is_pinged { KEEPALIVE * 2 } else { KEEPALIVE };
-        self.frame_due.map_or(keepalive, |due| due.min(keepalive))
+        let Some(frame) = &self.frame else { return keepalive };
+        let ask = frame.asked.map_or(keepalive, |asked| asked + PRESSURE_PAUSE);
+        frame.due().min(keepalive).min(ask)
     }
 
     pub(super) fn due(&mut self, now: Instant) -> Due {
-        if self.frame_due.is_some_and(|due| due <= now) {
+        if self.frame.as_ref().is_some_and(|frame| frame.due() <= now) {
             let message = format!("a frame arrived slower than {MIN_FRAME_BYTES_PER_SECOND} bytes a second");
             return Due::Close(ErrorBody::new(ErrorCode::TooSlow, message, Vec::new()));
         }
@@ -97,12 +140,12 @@ mod tests {
     fn time_in_which_we_did_not_listen_does_not_count() {
         let start = Instant::now();
         let mut liveness = Liveness::new(start);
-        liveness.frame_begun(1000, start);
+        liveness.frame_arrives(1, 1000, start);
         let later = start + KEEPALIVE * 10;
         liveness.listening_again(later);
         assert!(matches!(liveness.due(later), Due::Nothing));
         assert_eq!(liveness.next(), later + KEEPALIVE);
-        liveness.frame_begun(1000, later);
+        liveness.frame_arrives(1, 1000, later);
         assert_eq!(liveness.next(), later + FRAME_GRACE);
     }
 
@@ -110,11 +153,30 @@ mod tests {
     fn a_frame_must_be_complete_in_time_however_often_a_byte_of_it_comes() {
         let start = Instant::now();
         let mut liveness = Liveness::new(start);
-        liveness.frame_begun(10 * MIN_FRAME_BYTES_PER_SECOND, start);
+        liveness.frame_arrives(1, 10 * MIN_FRAME_BYTES_PER_SECOND, start);
         let due = start + FRAME_GRACE + Duration::from_secs(10);
         liveness.heard(due - Duration::from_millis(1));
-        liveness.frame_begun(10 * MIN_FRAME_BYTES_PER_SECOND, due - Duration::from_millis(1));
+        liveness.frame_arrives(2, 10 * MIN_FRAME_BYTES_PER_SECOND, due - Duration::from_millis(1));
         let Due::Close(error) = liveness.due(due) else { panic!("not slow") };
         assert_eq!(error.known(), Some(ErrorCode::TooSlow));
+    }
+    /// Three peers announced large frames, sent 4 KB of them, and held the memory that others needed for 42 seconds.
+    #[test]
+    fn a_frame_that_others_wait_for_must_keep_coming() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(start);
+        let second = MIN_FRAME_BYTES_PER_SECOND;
+        liveness.frame_arrives(4096, 30 * second, start);
+        liveness.frame_takes_memory(false, start);
+        assert_eq!(liveness.next(), start + PRESSURE_PAUSE, "to see whether others wait");
+        let now = start + PRESSURE_PAUSE;
+        assert!(matches!(liveness.due(now), Due::Nothing));
+        liveness.frame_arrives(4096 + 3 * second, 30 * second, now);
+        liveness.frame_takes_memory(true, now);
+        let due = start + FRAME_GRACE_UNDER_PRESSURE + Duration::from_secs(3);
+        assert!(matches!(liveness.due(due - Duration::from_millis(1)), Due::Nothing));
+        assert!(matches!(liveness.due(due), Due::Close(_)));
+        liveness.frame_takes_memory(false, due);
+        assert!(matches!(liveness.due(due), Due::Nothing), "nobody waits any more");
     }
 }

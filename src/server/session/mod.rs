@@ -11,6 +11,8 @@ mod liveness;
 mod outbox;
 mod reader;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub(super) use admission::{Admitted, InboundBudget};
@@ -83,10 +85,14 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
 {
     let outbox = Arc::new(Outbox::default());
-    let writer = tokio::spawn(writer::run(sink, outbox.clone(), shared.outbound.clone()));
+    let mut writer = tokio::spawn(writer::run(sink, outbox.clone(), shared.outbound.clone()));
     let ended = CancellationToken::new();
-    let mut reader = Reader::new(stream, shared.stopping.clone());
-    let end = serve(&shared, &mut reader, &outbox, &ended).await;
+    let mut reader = Reader::new(stream, shared.stopping.clone(), shared.inbound.clone());
+    let end = tokio::select! {
+        end = serve(&shared, &mut reader, &outbox, &ended) => end,
+        // It ends first when the peer takes nothing: whatever else the peer sends cannot be answered.
+        _ = &mut writer => End::Gone,
+    };
     ended.cancel();
     let last = if let End::GoAway(error) = &end {
         tracing::debug!(%peer, code = error.code, message = error.message, "closing the connection");

@@ -1,6 +1,6 @@
 //! Reading frames off a socket, within the budgets and in time.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::BytesMut;
 use futures::FutureExt as _;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     End,
-    admission::{Admission, Admitted},
+    admission::{Admission, Admitted, Arriving, InboundBudget},
     liveness::{Due, Liveness},
     outbox::{Held, Outbox},
 };
@@ -40,12 +40,13 @@ pub(super) struct Reader<R> {
     liveness: Liveness,
     timer: Pin<Box<Sleep>>,
     stopping: CancellationToken,
+    budget: Arc<InboundBudget>,
     read_bytes: usize,
     next_ping: u32,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
-    pub(super) fn new(stream: R, stopping: CancellationToken) -> Self {
+    pub(super) fn new(stream: R, stopping: CancellationToken, budget: Arc<InboundBudget>) -> Self {
         let liveness = Liveness::new(Instant::now());
         let timer = Box::pin(sleep_until(liveness.next()));
         Self {
@@ -55,6 +56,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             liveness,
             timer,
             stopping,
+            budget,
             read_bytes: SMALL_READ_BYTES,
             next_ping: 1,
         }
@@ -75,25 +77,25 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// The next frame, read once there is room for it.
     pub(super) async fn next(&mut self, admission: &Admission, outbox: &Outbox) -> Result<(Frame, Admitted), End> {
-        let mut arriving = None;
+        let mut arriving = Arriving::default();
         loop {
-            if let Some(bytes) = self.decoder.frame_bytes(&self.buffer)? {
-                if self.buffer.len() >= bytes {
-                    let admitted = self.wait(outbox, admission.admit(bytes)).await?;
-                    if let Some(frame) = self.decode()? {
-                        return Ok((frame, admitted));
-                    }
-                }
-                // A length alone takes nothing from the budget: the frame has to be coming.
-                if arriving.is_none() && self.buffer.len() >= ARRIVING_BYTES {
-                    arriving = Some(self.wait(outbox, admission.arrive(bytes)).await?);
-                }
-                self.frame_begun(bytes);
-                // There is room for all of it now, so it need not grow step by step once it is really coming.
-                if arriving.is_some() && self.buffer.len() >= LARGE_READ_BYTES {
-                    self.buffer.reserve(bytes - self.buffer.len());
+            let bytes = self.decoder.frame_bytes(&self.buffer)?;
+            if let Some(bytes) = bytes.filter(|bytes| self.buffer.len() >= *bytes) {
+                let admitted = self.wait(outbox, admission.admit(bytes)).await?;
+                if let Some(frame) = self.decode()? {
+                    return Ok((frame, admitted));
                 }
             }
+            // A length alone takes nothing from the budget: the frame has to be coming.
+            if let Some(bytes) = bytes.filter(|_| self.buffer.len() >= ARRIVING_BYTES) {
+                while arriving.room() < bytes && arriving.room() < self.buffer.len() + LARGE_READ_BYTES / 2 {
+                    self.wait(outbox, admission.arrive(&mut arriving, bytes)).await?;
+                }
+                if self.buffer.len() >= LARGE_READ_BYTES / 2 {
+                    self.buffer.reserve(arriving.room() - self.buffer.len());
+                }
+            }
+            self.frame_arrives(bytes);
             self.fill(outbox).await?;
         }
     }
@@ -164,15 +166,28 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    fn frame_begun(&mut self, bytes: usize) {
-        self.liveness.frame_begun(bytes, Instant::now());
+    /// Notes how far a frame is, if one has begun: `bytes` long, as far as that is known.
+    fn frame_arrives(&mut self, bytes: Option<usize>) {
+        let has = self.buffer.len();
+        if has == 0 {
+            return;
+        }
+        let now = Instant::now();
+        self.liveness.frame_arrives(has, bytes.unwrap_or(has), now);
+        if has >= ARRIVING_BYTES {
+            self.liveness.frame_takes_memory(self.budget.is_wanted(), now);
+        }
         if self.liveness.next() < self.timer.deadline() {
             self.timer.as_mut().reset(self.liveness.next());
         }
     }
 
     fn on_time(&mut self, outbox: &Outbox) -> Result<(), End> {
-        match self.liveness.due(Instant::now()) {
+        let now = Instant::now();
+        if self.liveness.has_memory() {
+            self.liveness.frame_takes_memory(self.budget.is_wanted(), now);
+        }
+        match self.liveness.due(now) {
             Due::Close(error) => return Err(End::GoAway(error)),
             Due::Ping => self.ping(outbox),
             Due::Nothing => {}

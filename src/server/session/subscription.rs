@@ -14,7 +14,7 @@ use crate::{
     limits::{MAX_CREDIT_BYTES, MAX_DELIVERY_BYTES, MAX_SUBSCRIPTIONS},
     protocol::{Deliver, ErrorBody, ErrorCode, FrameHeader, Gap, Opcode, encode_answer, encode_error},
     record::{BatchHeader, Offset},
-    server::dispatch::{fit, lengths},
+    server::dispatch::{lengths, room},
 };
 
 /// Bytes that may be sent: below zero by at most one delivery.
@@ -154,7 +154,7 @@ impl Subscription {
     }
 
     fn deliver(&mut self, mut fetched: Fetched, budget: OwnedSemaphorePermit) -> Result<(), ErrorBody> {
-        fit(&mut fetched.batches, self.context.max_frame_bytes)?;
+        room(self.context.max_frame_bytes).fit(&mut fetched.batches)?;
         let Some(last) = fetched.batches.last() else {
             return Ok(());
         };

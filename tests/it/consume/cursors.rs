@@ -1,8 +1,10 @@
 //! Consumers: registration, commits, backlogs.
 
-use connectify::protocol::{Backlog, Commit, DeleteTopic, ErrorCode, Id, Retention, Start};
+use connectify::protocol::{
+    Backlog, Commit, CreateTopic, DeleteTopic, ErrorCode, Id, RegisterConsumer, Retention, Start, encode_request,
+};
 
-use crate::support::{Raw, TestServer, images::directory, requests::subscribe_of};
+use crate::support::{Raw, TestServer, append_of, batch, images::directory, requests::subscribe_of};
 
 async fn backlog(raw: &mut Raw, consumer_id: Id) -> (u64, u64, u64, u64) {
     let answer = raw.ask(&Backlog { consumer_id }).await;
@@ -122,4 +124,30 @@ async fn consumers_go_with_their_topic() {
         raw.refused(unknown, &subscribe_of("t", Start::Cursor(consumer_id), 1), Vec::new()).await;
     }
     assert!(!raw.consumer("t", Some("c"), Start::Head).await.existed);
+}
+
+/// A topic was made and a consumer registered in one go, and the consumer was told that there is no such topic.
+#[tokio::test]
+async fn a_registration_sees_what_was_sent_before_it_on_the_same_connection() {
+    let server = TestServer::ephemeral();
+    let mut raw = Raw::open(server.address).await;
+    let producer = raw.producer("t").await;
+    for round in 0..20 {
+        let topic = format!("t{round}");
+        let create = CreateTopic { topic: topic.clone(), retention: Retention::default(), if_absent: false };
+        let created = encode_request(&create, raw.next_id(), Vec::new()).to_bytes();
+        let register = RegisterConsumer { topic, name: None, start: Start::Head };
+        let first = raw.next_id();
+        let registered = encode_request(&register, first, Vec::new()).to_bytes();
+        let part = (producer.topic_id, batch(&producer, round..round + 1, &["x"]));
+        let (append, batches) = append_of(&[part], &[]);
+        let appended = encode_request(&append, raw.next_id(), batches).to_bytes();
+        let at_tail = RegisterConsumer { topic: "t".to_owned(), name: None, start: Start::Tail };
+        let second = raw.next_id();
+        let at_tail = encode_request(&at_tail, second, Vec::new()).to_bytes();
+        raw.send(&[&created[..], &registered, &appended, &at_tail].concat()).await;
+        raw.answered::<RegisterConsumer>(first).await.expect("the topic was made before");
+        let (registered, _) = raw.answered::<RegisterConsumer>(second).await.expect("registers");
+        assert_eq!(registered.cursor, round + 1, "behind the record that was sent before");
+    }
 }

@@ -155,6 +155,19 @@ async fn of_two_that_wait_one_gets_the_record() {
     assert_eq!(granted, 1);
 }
 
+/// It went on waiting for records at the tail while its cursor stood before ten of them.
+#[tokio::test]
+async fn a_dequeue_that_waits_is_told_at_once_when_its_cursor_is_moved() {
+    let server = TestServer::ephemeral();
+    let (mut raw, id) = ten_records(&server).await;
+    raw.commit(id, 10, false).await;
+    let waiting = raw.submit(&Dequeue { max_wait_ms: LONG_WAIT_MS, ..request(id, 10, 7) }, Vec::new()).await;
+    raw.ask(&Ping {}).await;
+    Raw::open(server.address).await.commit(id, 3, true).await;
+    let error = raw.answered::<Dequeue>(waiting).await.expect_err("the cursor is elsewhere");
+    assert_eq!((error.known(), error.details), (Some(ErrorCode::CursorMismatch), vec![3]));
+}
+
 #[tokio::test]
 async fn a_dequeue_that_waits_is_told_when_its_topic_is_deleted() {
     let server = TestServer::ephemeral();

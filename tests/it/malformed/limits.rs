@@ -11,6 +11,7 @@ use crate::support::{
     Raw, append_of, batch, narrow,
     raw::hello,
     requests::{fetch_of, subscribe_of},
+    values,
 };
 
 #[tokio::test]
@@ -113,4 +114,47 @@ async fn a_batch_that_does_not_fit_the_frame_that_was_asked_for_is_not_read_and_
     // With larger frames it is all there, and nothing was dequeued.
     let (answer, found) = wrongs.raw.dequeue(consumer_id, 1, 2, 10).await;
     assert_eq!((answer.next, found.len(), answer.repeated), (3, 2, false));
+}
+
+#[tokio::test]
+async fn the_largest_batch_that_is_granted_is_appended_and_read_in_every_way() {
+    let mut wrongs = Wrongs::new().await;
+    let small = Hello { max_frame_bytes: narrow(MIN_FRAME_BYTES), ..hello() };
+    let (mut raw, granted) = Raw::open_with(wrongs.server.address, small).await;
+    assert_eq!(granted.max_batch_bytes as usize, MIN_FRAME_BYTES - 64);
+    let producer = raw.producer("t").await;
+    let front = batch(&producer, 0..1, &[""]).len();
+    // The length of the record takes two bytes more than that of an empty one.
+    let value = "x".repeat(granted.max_batch_bytes as usize - front - 2);
+    let largest = batch(&producer, 0..1, &[&value]);
+    assert_eq!(largest.len(), granted.max_batch_bytes as usize);
+    raw.append(&producer, &largest).await;
+    assert_eq!(values(&raw.fetch("t", 0).await.1)[0].1, value);
+    let consumer_id = raw.consumer("t", None, Start::Head).await.consumer_id;
+    assert_eq!(raw.dequeue(consumer_id, 0, 1, 1).await.1[0].1, value);
+    assert_eq!(raw.dequeue(consumer_id, 0, 1, 1).await.1[0].1, value, "again, for a retry");
+    let (subscribed, _) = raw.subscribe("t", Start::Head, 1 << 20).await;
+    assert_eq!(values(&raw.delivered(subscribed).await.1)[0].1, value);
+
+    // One byte more is for connections with larger frames.
+    wrongs.raw.append(&producer, &batch(&producer, 1..2, &[&format!("{value}x")])).await;
+    let error = raw.refused(ErrorCode::AnswerTooLarge, &fetch_of("t", 1), Vec::new()).await;
+    assert_eq!(error.details, [u64::from(granted.max_batch_bytes) + 1, u64::from(granted.max_batch_bytes)]);
+    wrongs.bystander.carries_on().await;
+}
+
+#[tokio::test]
+async fn an_answer_of_many_small_batches_fits_the_smallest_frame() {
+    let wrongs = Wrongs::new().await;
+    let small = Hello { max_frame_bytes: narrow(MIN_FRAME_BYTES), ..hello() };
+    let (mut raw, granted) = Raw::open_with(wrongs.server.address, small).await;
+    let producer = raw.producer("t").await;
+    let count = 1000;
+    raw.append_each(&producer, 0, &["x"; 1000]).await;
+    let one = batch(&producer, 0..1, &["x"]).len();
+    let most = (granted.max_batch_bytes as usize + 5) / (one + 5);
+    assert!(most < count);
+    assert_eq!(raw.fetch("t", 0).await.1.len(), most, "as many as fit");
+    let consumer_id = raw.consumer("t", None, Start::Head).await.consumer_id;
+    assert_eq!(raw.dequeue(consumer_id, 0, 1, narrow(count)).await.1.len(), most);
 }
