@@ -1,16 +1,18 @@
 //! Arguments that several commands share, and how they become values.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand};
 use connectify::{
     Client, ConnectionState,
     record::{InvalidName, TopicName, check_name},
 };
-
 use tokio::sync::watch;
 
 use super::{consume, credentials, dequeue, info, output::talk, ping, produce, serve, size, topic};
+
+/// Who types a command waits for a server that is starting, but not for one that is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a server listens and where a client looks for it, unless told otherwise.
 pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:7466";
@@ -59,7 +61,9 @@ pub(crate) struct ServerArgs {
 impl ServerArgs {
     /// Waits for a connection, or fails.
     pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
-        let mut builder = Client::builder(self.server.clone()).name(concat!("connectify ", env!("CARGO_PKG_VERSION")));
+        let mut builder = Client::builder(self.server.clone())
+            .name(concat!("connectify ", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT);
         if let Some(file) = &self.credentials_file {
             builder = builder.credentials(credentials::read(file)?);
         }

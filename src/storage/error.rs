@@ -46,6 +46,14 @@ impl StorageError {
         move |source| Self::Io { what, source }
     }
 
+    /// Says which file it is that is corrupted.
+    pub(super) fn in_file(self, name: &str) -> Self {
+        match self {
+            Self::Corrupted(what) => Self::Corrupted(format!("{name}: {what}")),
+            other => other,
+        }
+    }
+
     /// Whether the disk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -41,11 +41,11 @@ pub(super) fn recover(
 ) -> Result<Found, StorageError> {
     let (mut sealed, mut live) = (Vec::new(), Vec::new());
     for id in files::list_and_clean(volume.as_ref())? {
-        match open(volume, id)? {
+        match open(volume, id).map_err(|error| error.in_file(&id.name()))? {
             Opening::Sealed(segment) if live.is_empty() => sealed.push(Arc::new(segment)),
             Opening::Sealed(_) => {
-                let what = format!("segment {} is sealed, but one before it is not", id.number);
-                return Err(StorageError::Corrupted(what));
+                let what = "it is sealed, but a segment before it is not".to_owned();
+                return Err(StorageError::Corrupted(what).in_file(&id.name()));
             }
             Opening::Live(database) => live.push((id, database)),
         }
@@ -58,7 +58,7 @@ pub(super) fn recover(
     let (mut found, last) = (Vec::new(), live.len().saturating_sub(1));
     for (at, (id, database)) in live.into_iter().enumerate() {
         let (id, database) = if after_failure { write_anew(volume.as_ref(), id, database)? } else { (id, database) };
-        let (segment, end) = scan(id, database, into)?;
+        let (segment, end) = scan(id, database, into).map_err(|error| error.in_file(&id.name()))?;
         let state = (at < last).then(|| into.state());
         found.push(Live { segment: Arc::new(segment), end, state });
     }
@@ -129,8 +129,7 @@ fn scan(id: FileId, database: Database, into: &mut dyn Recovery) -> Result<(Live
         let mut at = 0;
         while let Front::Entry(entry, bytes) = front(&pending[at..])? {
             if let Entry::Batch(topic, batch) = entry {
-                let corrupted = |error| StorageError::Corrupted(format!("segment {}: {error}", id.number));
-                let header = BatchHeader::read(batch).map_err(corrupted)?;
+                let header = BatchHeader::read(batch).map_err(|error| StorageError::Corrupted(error.to_string()))?;
                 let (base, next) = (header.stamp.base_offset, header.next_offset());
                 index.add(position, &BatchPlace { topic, base, next, position: 0, bytes });
             }
@@ -142,7 +141,7 @@ fn scan(id: FileId, database: Database, into: &mut dyn Recovery) -> Result<(Live
         Ok(())
     })?;
     if !pending.is_empty() {
-        return Err(StorageError::Corrupted(format!("segment {} ends inside an entry", id.number)));
+        return Err(StorageError::Corrupted("it ends inside an entry".to_owned()));
     }
     debug_assert_eq!(journal::end(&txn).ok(), Some(position), "a journal is its entries");
     drop(txn);

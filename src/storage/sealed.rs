@@ -46,7 +46,7 @@ impl SealedSegment {
     /// Looks whether a file is a sealed segment.
     pub(super) fn open(volume: &Arc<dyn Volume>, id: FileId) -> Result<Opened, StorageError> {
         let Some(backend) = volume.open(&id.name())?.map(Boxed) else {
-            return Err(StorageError::Corrupted(format!("segment {} vanished", id.name())));
+            return Err(StorageError::Corrupted("it vanished".to_owned()));
         };
         if backend.0.len().map_err(StorageError::io("measuring a segment"))? == 0 {
             return Ok(Opened::Live);
