@@ -102,7 +102,7 @@ pub const DEFAULT_INBOUND_BUDGET_BYTES: usize = 32 * MIB;
 /// Bytes read from the log and queued to be sent, over all connections.
 pub const DEFAULT_OUTBOUND_BUDGET_BYTES: usize = 32 * MIB;
 /// Recent blocks kept in memory for consumers that keep up.
-pub const DEFAULT_TAIL_CACHE_BYTES: usize = 16 * MIB;
+pub const DEFAULT_TAIL_CACHE_BYTES: usize = 12 * MIB;
 /// Time that a graceful shutdown may take.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -120,8 +120,9 @@ pub const MAX_PRODUCER_RANGES: usize = 16;
 pub const UNNAMED_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How exactly it is known when it was heard last: noting every sign of life would be a write for every poll.
 pub const ACTIVITY_PRECISION: Duration = Duration::from_secs(24 * 3600);
-/// Most that one group commit writes, unless a single append is larger.
-pub const MAX_GROUP_BYTES: usize = 4 * MIB;
+/// Most that one group commit writes, unless a single append is larger. With its pages it stays below half of
+/// [`ACTIVE_CACHE_BYTES`]: of more, redb writes pages early and reads them back for their checksums.
+pub const MAX_GROUP_BYTES: usize = 2 * MIB;
 /// Retention cuts a topic into about this many pieces, and drops whole pieces.
 pub const RETENTION_PIECES: u64 = 32;
 
@@ -138,12 +139,13 @@ pub const DEFAULT_RESERVE_BYTES: u64 = 256 * MIB as u64;
 /// Neighbouring batches of a topic share an index entry up to this many bytes.
 pub const MAX_RUN_BYTES: usize = 256 * KIB;
 /// Page cache of the active segment's database.
-pub const ACTIVE_CACHE_BYTES: usize = 8 * MIB;
+pub const ACTIVE_CACHE_BYTES: usize = 6 * MIB;
 /// Page cache of one sealed segment's database.
 pub const SEALED_CACHE_BYTES: usize = MIB;
 /// Sealed segments whose files are open at once.
 pub const MAX_OPEN_SEGMENTS: usize = 16;
 
+const _: () = assert!(MAX_GROUP_BYTES * 5 / 4 < ACTIVE_CACHE_BYTES / 2);
 const _: () = assert!(MAX_BATCH_BYTES + MAX_CONTROL_BYTES + FRAME_HEADER_BYTES <= MAX_FRAME_BYTES);
 const _: () = assert!(MAX_RECORD_BYTES + BATCH_HEADER_BYTES <= MAX_BATCH_BYTES);
 const _: () = assert!(MAX_KEY_BYTES + MAX_HEADERS * MAX_HEADER_NAME_BYTES < MAX_RECORD_BYTES);

@@ -10,12 +10,12 @@ pub struct BrokerConfig {
     /// Appends are refused while the filesystem has less than this left. Default: 256 MiB.
     pub reserve_bytes: u64,
     /// Most that one commit writes, unless a single append is larger. More means fewer syncs under load and more
-    /// memory. Default: 4 MiB.
+    /// memory. Default: 2 MiB.
     pub group_bytes: usize,
     /// A segment is ended at this size. More makes recovery after a crash slower, less makes more files. Default:
     /// 512 MiB.
     pub segment_bytes: u64,
-    /// Memory for the newest records, from which consumers that keep up are served. Default: 16 MiB.
+    /// Memory for the newest records, from which consumers that keep up are served. Default: 12 MiB.
     pub tail_cache_bytes: usize,
 }
 

@@ -68,7 +68,7 @@ impl ServerConfig {
         self
     }
 
-    /// Memory for the newest records, from which consumers that keep up are served. Default: 16 MiB.
+    /// Memory for the newest records, from which consumers that keep up are served. Default: 12 MiB.
     #[must_use]
     pub fn with_tail_cache_bytes(mut self, bytes: usize) -> Self {
         self.tail_cache_bytes = bytes;

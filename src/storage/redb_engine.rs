@@ -23,7 +23,7 @@ pub struct EngineOptions {
     pub segment_bytes: u64,
     /// Or at this number of index entries, which take 24 bytes of memory each. Default: 524,288.
     pub segment_runs: usize,
-    /// Memory for the blocks committed last. Default: 16 MiB.
+    /// Memory for the blocks committed last. Default: 12 MiB.
     pub tail_cache_bytes: usize,
     /// A write or a sync failed since the machine was started: what is read from files that were not sealed may never
     /// have reached the disk, so they are written anew. Default: no.

@@ -13,7 +13,7 @@ use std::{
     io::{self, IoSlice},
     os::unix::fs::FileExt as _,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use redb::StorageBackend;
@@ -24,7 +24,7 @@ const ALIGNMENT: usize = 4096;
 /// Shorter writes are gathered better by the page cache.
 const MIN_DIRECT_BYTES: usize = 64 * 1024;
 /// Most that waits for a sync.
-const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
+const MAX_PENDING_BYTES: usize = 3 * 1024 * 1024;
 /// Pieces for one call of the system.
 const MAX_PIECES: usize = 64;
 
@@ -62,8 +62,26 @@ impl Write {
 struct Pending {
     writes: Vec<Write>,
     bytes: usize,
-    /// Memory of earlier ones, to be used again.
-    spare: Vec<Vec<u8>>,
+}
+
+/// Memory of earlier writes, to be used again by all files of a volume.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Spare {
+    fn memory(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Vec<u8> {
+        self.memory().pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, memory: impl Iterator<Item = Vec<u8>>) {
+        let mut spare = self.memory();
+        spare.extend(memory);
+        spare.truncate(MAX_PENDING_BYTES / MIN_DIRECT_BYTES / 2);
+    }
 }
 
 impl Pending {
@@ -79,12 +97,13 @@ pub(super) struct SegmentFile {
     /// The same file, for writes past the page cache; `None` where the filesystem does not know them.
     direct: Option<File>,
     pending: Mutex<Pending>,
+    spare: Spare,
 }
 
 impl SegmentFile {
     /// Takes an open file, which is at `path`.
-    pub(super) fn new(file: File, path: &Path) -> Self {
-        Self { file, direct: open_direct(path), pending: Mutex::default() }
+    pub(super) fn new(file: File, path: &Path, spare: Spare) -> Self {
+        Self { file, direct: open_direct(path), pending: Mutex::default(), spare }
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -98,9 +117,8 @@ impl SegmentFile {
         for run in pending.writes.chunk_by(|a, b| a.end() == b.offset) {
             run.chunks(MAX_PIECES).try_for_each(|part| self.write_direct(part))?;
         }
-        let Pending { writes, bytes, spare } = pending;
-        *bytes = 0;
-        spare.extend(writes.drain(..).map(|write| write.memory));
+        pending.bytes = 0;
+        self.spare.give_back(pending.writes.drain(..).map(|write| write.memory));
         Ok(())
     }
 
@@ -165,17 +183,13 @@ impl StorageBackend for SegmentFile {
         if self.direct.is_none() || data.len() < MIN_DIRECT_BYTES || !is_aligned {
             return self.file.write_all_at(data, offset);
         }
-        let memory = pending.spare.pop().unwrap_or_default();
         pending.bytes += data.len();
-        pending.writes.push(Write::new(offset, data, memory));
+        pending.writes.push(Write::new(offset, data, self.spare.take()));
         Ok(())
     }
 
     fn close(&self) -> io::Result<()> {
-        let mut pending = self.pending();
-        self.flush(&mut pending)?;
-        pending.spare = Vec::new();
-        Ok(())
+        self.flush(&mut self.pending())
     }
 }
 
@@ -187,7 +201,7 @@ mod tests {
 
     fn open(path: &Path) -> SegmentFile {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path).expect("a file");
-        SegmentFile::new(file, path)
+        SegmentFile::new(file, path, Spare::default())
     }
 
     #[derive(Clone, Debug)]

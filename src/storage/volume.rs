@@ -9,7 +9,10 @@ use std::{
 
 use redb::StorageBackend;
 
-use super::{StorageError, segment_file::SegmentFile};
+use super::{
+    StorageError,
+    segment_file::{SegmentFile, Spare},
+};
 
 /// A flat set of named files. Creation, renaming and removal are durable only after [`Volume::sync`].
 pub trait Volume: Send + Sync + fmt::Debug {
@@ -60,6 +63,7 @@ pub trait Volume: Send + Sync + fmt::Debug {
 #[derive(Debug)]
 pub struct DirVolume {
     path: PathBuf,
+    spare: Spare,
     /// Locked for as long as it is open.
     _lock: File,
 }
@@ -84,7 +88,7 @@ impl DirVolume {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("LOCK"));
         let lock = lock.map_err(io("opening the lock file of"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => Ok(Self { path, spare: Spare::default(), _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(StorageError::Locked(path)),
             Err(fs::TryLockError::Error(error)) => Err(io("locking")(error)),
         }
@@ -105,13 +109,13 @@ impl Volume for DirVolume {
         let path = self.file(name);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = opened.map_err(StorageError::io(format!("creating {}", path.display())))?;
-        Ok(Box::new(SegmentFile::new(file, &path)))
+        Ok(Box::new(SegmentFile::new(file, &path, self.spare.clone())))
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn StorageBackend>>, StorageError> {
         let path = self.file(name);
         match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => Ok(Some(Box::new(SegmentFile::new(file, &path)))),
+            Ok(file) => Ok(Some(Box::new(SegmentFile::new(file, &path, self.spare.clone())))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StorageError::io(format!("opening {}", path.display()))(error)),
         }
