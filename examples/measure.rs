@@ -8,6 +8,9 @@
 //! cargo run --release --example measure -- floor [DIR] [SECONDS]                  the disk: 1 MiB, fdatasync, again
 //! ```
 //!
+//! Beside `stream`, in the same minute and on the same disk, runs what a program can get that does nothing but write and
+//! sync: `fio --name=floor --rw=write --bs=1m --fdatasync=1 --fallocate=none --size=1g --filename=FILE`.
+//!
 //! The server is at `CONNECTIFY_SERVER`, or 127.0.0.1:7466.
 
 #![expect(clippy::print_stdout, reason = "the figures are its output")]
