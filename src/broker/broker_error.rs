@@ -101,8 +101,8 @@ pub enum Error {
     /// What the disk gave back is not what was written.
     #[error("{0}")]
     Corrupted(String),
-    /// A batch is larger than the caller takes.
-    #[error("batch of {bytes} bytes exceeds the {limit} that the client takes")]
+    /// A batch is larger than the caller takes, or those are that an earlier call took.
+    #[error("{bytes} bytes of batches exceed the {limit} that the client takes")]
     AnswerTooLarge {
         /// Of the batch.
         bytes: usize,

@@ -42,7 +42,7 @@ struct Range {
     batches: Vec<Bytes>,
     /// Where they end within the range.
     end: Offset,
-    /// Of all that hold the range, as far as one read goes.
+    /// What all that hold the range take of a [`Room`], as far as one read goes.
     bytes: usize,
 }
 
@@ -132,7 +132,7 @@ impl Broker {
             Ok(Err(StorageError::Closed)) => Ok(None),
             Ok(Err(error)) => {
                 tracing::error!(%topic, offset = from.0, error = %error, cause = ?error, "a read failed");
-                Err(Error::Corrupted(error.to_string()))
+                Err(Error::Corrupted(format!("topic with id {topic}, at or after offset {from}: {error}")))
             }
             Err(_) => Err(Error::ShuttingDown),
         }
@@ -152,8 +152,7 @@ impl Broker {
     }
 
     /// Takes up to `max_records` at a consumer's cursor, if there are any, in batches that fit `room`, and moves the
-    /// cursor, in one. With the `attempt` of a call whose answer was lost, gives what
-    /// that call took.
+    /// cursor, in one. With the `attempt` of a call whose answer was lost, gives what that call took.
     ///
     /// # Errors
     /// [`Error::CursorMismatch`] when the cursor is not at `cursor`, [`Error::UnknownConsumer`],
@@ -169,13 +168,34 @@ impl Broker {
         max_records: u64,
         room: Room,
     ) -> Result<Dequeued, Error> {
-        let (view, topic) = self.consumer(consumer)?;
+        loop {
+            let (view, topic) = self.consumer(consumer)?;
+            let dequeued = self.dequeue_at(&topic, view.cursor, consumer, cursor, (attempt, max_records), room).await?;
+            // Something that was on its way moved the cursor to where it was expected: now it can be read there.
+            let was_elsewhere = view.cursor != cursor && !dequeued.repeated && dequeued.first == dequeued.next;
+            if !was_elsewhere || dequeued.next >= topic.range().tail {
+                return Ok(dequeued);
+            }
+        }
+    }
+
+    async fn dequeue_at(
+        &self,
+        topic: &TopicView,
+        found: Offset,
+        consumer: ConsumerId,
+        cursor: Offset,
+        (attempt, max_records): (u64, u64),
+        room: Room,
+    ) -> Result<Dequeued, Error> {
         let mut taking = Taking { consumer, cursor, attempt, first: cursor, next: cursor };
+        // Of the same moment as the records: who finds none shall not read that there are some.
+        let tail = topic.range().tail;
         let mut batches = Vec::new();
-        if view.cursor == cursor {
+        if found == cursor {
             taking.first = cursor.max(topic.range().head);
             let wanted = Offset(taking.first.0.saturating_add(max_records));
-            let range = self.read_range(&topic, taking.first, wanted, room).await?;
+            let range = self.read_range(topic, taking.first, wanted, room).await?;
             (batches, taking.next) = (range.batches, range.end);
         }
         let Taken { mut first, next, repeated } = self.ask(|done| Operation::Dequeue(taking, done)).await?;
@@ -183,7 +203,7 @@ impl Broker {
             // Retention may have taken some of them since, or all.
             first = first.max(topic.range().head).min(next);
             if first < next {
-                let range = self.read_range(&topic, first, next, room).await?;
+                let range = self.read_range(topic, first, next, room).await?;
                 if range.end < next {
                     // That call was on a connection with larger frames.
                     return Err(Error::AnswerTooLarge { bytes: range.bytes, limit: room.bytes });
@@ -191,7 +211,7 @@ impl Broker {
                 batches = range.batches;
             }
         }
-        Ok(Dequeued { first, next, tail: topic.range().tail, repeated, batches })
+        Ok(Dequeued { first, next, tail: tail.max(next), repeated, batches })
     }
 
     /// The batches that hold `from..to`, as far as they are there and fit, and where they end within it.
@@ -200,7 +220,8 @@ impl Broker {
         while batches.len() > 1 && last_base(&batches) >= Some(to) {
             batches.pop();
         }
-        let bytes = batches.iter().map(Bytes::len).sum();
+        let bytes = batches.iter().map(|batch| batch.len() + room.per_batch).sum::<usize>();
+        let bytes = bytes.saturating_sub(room.per_batch);
         room.fit(&mut batches)?;
         let end = end_of(&batches)?.unwrap_or(from).min(to);
         Ok(Range { batches, end, bytes })

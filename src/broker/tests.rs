@@ -205,9 +205,9 @@ async fn who_waits_at_a_cursor_is_told_when_it_moves_or_goes() {
     let mut gone = Box::pin(topic.wait_moved(consumer, Offset(0)));
     assert!(futures::poll!(&mut gone).is_pending());
     broker.delete_topic(name("t"), false).await.expect("deleted");
-    drop(broker);
-    let waits_for_records = topic.wait_beyond(Offset(1));
-    waits_for_records.await;
+    gone.await;
+    topic.wait_beyond(Offset(1)).await;
+    assert!(matches!(broker.consumer(consumer), Err(Error::UnknownConsumer(_))));
 }
 
 #[test]

@@ -261,6 +261,11 @@ impl View {
             topics.by_name.remove(&view.name);
         }
         view.range.send_modify(|range| range.is_deleted = true);
+        let gone = std::mem::take(&mut *view.consumers());
+        for listed in gone.into_values() {
+            topics.consumers.remove(&listed.view.id);
+            listed.moved.inspect(|moved| moved.notify_waiters());
+        }
     }
 
     fn remove_consumer(&self, id: ConsumerId) {

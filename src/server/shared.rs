@@ -9,15 +9,12 @@ use std::{
     time::Instant,
 };
 
-use tokio::{
-    net::TcpStream,
-    sync::{Notify, Semaphore},
-};
+use tokio::{net::TcpStream, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     ServerConfig,
-    session::{self, InboundBudget},
+    session::{self, InboundBudget, OutboundBudget},
 };
 use crate::{
     broker::Broker,
@@ -33,7 +30,7 @@ pub(super) struct Shared {
     /// Bytes of requests that may be in memory.
     pub(super) inbound: Arc<InboundBudget>,
     /// Bytes that may be read from the log and wait to be sent.
-    pub(super) outbound: Arc<Semaphore>,
+    pub(super) outbound: OutboundBudget,
     connections: AtomicUsize,
     gone: Notify,
 }
@@ -56,7 +53,7 @@ impl Shared {
             started: Instant::now(),
             stopping: CancellationToken::new(),
             inbound: Arc::new(InboundBudget::new(config.inbound_budget_bytes)),
-            outbound: Arc::new(Semaphore::new(config.outbound_budget_bytes)),
+            outbound: OutboundBudget::new(config.outbound_budget_bytes),
             connections: AtomicUsize::new(0),
             gone: Notify::new(),
             config,

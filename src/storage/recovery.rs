@@ -53,11 +53,15 @@ pub(super) fn recover(
     if let Some(last) = sealed.last()
         && let Some(txn) = last.begin_read(0)?
     {
-        into.snapshot(&sealed::snapshot(&txn)?)?;
+        let snapshot = sealed::snapshot(&txn).and_then(|snapshot| into.snapshot(&snapshot));
+        snapshot.map_err(|error| error.in_file(&last.id().name()))?;
     }
     let (mut found, last) = (Vec::new(), live.len().saturating_sub(1));
     for (at, (id, database)) in live.into_iter().enumerate() {
-        let (id, database) = if after_failure { write_anew(volume.as_ref(), id, database)? } else { (id, database) };
+        let (id, database) = match after_failure {
+            true => write_anew(volume.as_ref(), id, database).map_err(|error| error.in_file(&id.name()))?,
+            false => (id, database),
+        };
         let (segment, end) = scan(id, database, into).map_err(|error| error.in_file(&id.name()))?;
         let state = (at < last).then(|| into.state());
         found.push(Live { segment: Arc::new(segment), end, state });

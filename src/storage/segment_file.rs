@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //! - What is pending is in no other place: a read of it, a write over it, a change of the length, and a sync write it
-//!   out first.
+//!   out first. A write that failed stays pending.
+//! - A page is read after it was written past the page cache: the kernel drops what the cache had of it.
 
 use std::{
     fs::File,
@@ -23,10 +24,12 @@ use rustix::io::Errno;
 const ALIGNMENT: usize = 4096;
 /// Shorter writes are gathered better by the page cache.
 const MIN_DIRECT_BYTES: usize = 64 * 1024;
-/// Most that waits for a sync.
+/// Most that waits for a sync, unless a single write is larger.
 const MAX_PENDING_BYTES: usize = 3 * 1024 * 1024;
 /// Pieces for one call of the system.
 const MAX_PIECES: usize = 64;
+/// Pieces of memory that are kept for later writes: as many as pages of the usual size may wait.
+const MAX_SPARE: usize = MAX_PENDING_BYTES / (128 * 1024);
 
 /// A write that waits for the next sync, at an aligned address.
 #[derive(Debug)]
@@ -57,11 +60,21 @@ impl Write {
     }
 }
 
-/// Writes that wait.
+/// Writes that are not in the file yet.
 #[derive(Debug, Default)]
 struct Pending {
+    /// They wait for the next sync.
     writes: Vec<Write>,
     bytes: usize,
+    /// They are being written.
+    under_way: Arc<Vec<Write>>,
+}
+
+impl Pending {
+    fn overlaps(&self, offset: u64, len: usize) -> bool {
+        let overlaps = |write: &Write| write.offset < offset + len as u64 && offset < write.end();
+        self.writes.iter().any(overlaps) || self.under_way.iter().any(overlaps)
+    }
 }
 
 /// Memory of earlier writes, to be used again by all files of a volume.
@@ -80,13 +93,7 @@ impl Spare {
     fn give_back(&self, memory: impl Iterator<Item = Vec<u8>>) {
         let mut spare = self.memory();
         spare.extend(memory);
-        spare.truncate(MAX_PENDING_BYTES / MIN_DIRECT_BYTES / 2);
-    }
-}
-
-impl Pending {
-    fn overlaps(&self, offset: u64, len: usize) -> bool {
-        self.writes.iter().any(|write| write.offset < offset + len as u64 && offset < write.end())
+        spare.truncate(MAX_SPARE);
     }
 }
 
@@ -97,13 +104,15 @@ pub(super) struct SegmentFile {
     /// The same file, for writes past the page cache; `None` where the filesystem does not know them.
     direct: Option<File>,
     pending: Mutex<Pending>,
+    /// Held by who writes out what is pending.
+    flushing: Mutex<()>,
     spare: Spare,
 }
 
 impl SegmentFile {
     /// Takes an open file, which is at `path`.
     pub(super) fn new(file: File, path: &Path, spare: Spare) -> Self {
-        Self { file, direct: open_direct(path), pending: Mutex::default(), spare }
+        Self { file, direct: open_direct(path), pending: Mutex::default(), flushing: Mutex::default(), spare }
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -111,15 +120,29 @@ impl SegmentFile {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes out what is pending, in order of place, neighbours together.
-    fn flush(&self, pending: &mut Pending) -> io::Result<()> {
-        pending.writes.sort_unstable_by_key(|write| write.offset);
-        for run in pending.writes.chunk_by(|a, b| a.end() == b.offset) {
-            run.chunks(MAX_PIECES).try_for_each(|part| self.write_direct(part))?;
+    /// Writes out what is pending, in order of place, neighbours together. Reads of other places go on meanwhile.
+    fn flush(&self) -> io::Result<()> {
+        let _one_at_a_time = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending();
+        let mut writes = std::mem::take(&mut pending.writes);
+        let bytes = std::mem::take(&mut pending.bytes);
+        writes.sort_unstable_by_key(|write| write.offset);
+        let writes = Arc::new(writes);
+        pending.under_way = writes.clone();
+        drop(pending);
+        let mut runs = writes.chunk_by(|a, b| a.end() == b.offset);
+        let written = runs.try_for_each(|run| run.chunks(MAX_PIECES).try_for_each(|part| self.write_direct(part)));
+        let mut pending = self.pending();
+        pending.under_way = Arc::default();
+        let writes = Arc::into_inner(writes).expect("nobody else has them any more");
+        match written {
+            Ok(()) => self.spare.give_back(writes.into_iter().map(|write| write.memory)),
+            Err(_) => {
+                pending.bytes += bytes;
+                pending.writes.extend(writes);
+            }
         }
-        pending.bytes = 0;
-        self.spare.give_back(pending.writes.drain(..).map(|write| write.memory));
-        Ok(())
+        written
     }
 
     /// Writes neighbours with one call of the system.
@@ -127,7 +150,7 @@ impl SegmentFile {
         let direct = self.direct.as_ref().expect("nothing is pending without it");
         let pieces: Vec<_> = part.iter().map(|write| IoSlice::new(write.bytes())).collect();
         let wanted: usize = part.iter().map(|write| write.len).sum();
-        match rustix::io::pwritev(direct, &pieces, part[0].offset) {
+        match rustix::io::retry_on_intr(|| rustix::io::pwritev(direct, &pieces, part[0].offset)) {
             Ok(written) if written == wanted => Ok(()),
             // Cut short, or refused for its alignment: the page cache takes everything, or says what is wrong.
             Ok(_) | Err(Errno::INVAL) => {
@@ -156,40 +179,43 @@ impl StorageBackend for SegmentFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut pending = self.pending();
-        if pending.overlaps(offset, out.len()) {
-            self.flush(&mut pending)?;
+        let overlaps = self.pending().overlaps(offset, out.len());
+        if overlaps {
+            self.flush()?;
         }
-        drop(pending);
         self.file.read_exact_at(out, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.flush(&mut self.pending())?;
+        self.flush()?;
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.flush(&mut self.pending())?;
+        self.flush()?;
         self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut pending = self.pending();
-        if pending.overlaps(offset, data.len()) || pending.bytes + data.len() > MAX_PENDING_BYTES {
-            self.flush(&mut pending)?;
+        let pending = self.pending();
+        let must_flush = pending.overlaps(offset, data.len()) || pending.bytes + data.len() > MAX_PENDING_BYTES;
+        drop(pending);
+        if must_flush {
+            self.flush()?;
         }
         let is_aligned = offset.is_multiple_of(ALIGNMENT as u64) && data.len().is_multiple_of(ALIGNMENT);
         if self.direct.is_none() || data.len() < MIN_DIRECT_BYTES || !is_aligned {
             return self.file.write_all_at(data, offset);
         }
+        let write = Write::new(offset, data, self.spare.take());
+        let mut pending = self.pending();
         pending.bytes += data.len();
-        pending.writes.push(Write::new(offset, data, self.spare.take()));
+        pending.writes.push(write);
         Ok(())
     }
 
     fn close(&self) -> io::Result<()> {
-        self.flush(&mut self.pending())
+        self.flush()
     }
 }
 
@@ -273,9 +299,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = open(&dir.path().join("segment"));
         let page = vec![7; 128 * 1024];
+        file.set_len(100 * page.len() as u64).expect("room");
         for number in 0..100 {
             file.write(number * page.len() as u64, &page).expect("writes");
-            assert!(file.pending().bytes <= MAX_PENDING_BYTES);
+            let pending = file.pending().bytes;
+            assert!(pending <= MAX_PENDING_BYTES && (pending > 0 || file.direct.is_none()));
         }
+        let mut read = vec![0; 100 * page.len()];
+        file.read(0, &mut read).expect("reads");
+        assert!(read.iter().all(|byte| *byte == 7));
     }
 }

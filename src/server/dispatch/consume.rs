@@ -2,11 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use uuid::Uuid;
 
 use super::{Answered, Call, Context, Reply, admin::id, lengths, plain, room};
 use crate::{
-    broker::{StartAt, TopicView},
+    broker::{Dequeued, Error, Room, StartAt, TopicView},
     limits::{MAX_CREDIT_BYTES, MAX_DELIVERY_BYTES, MAX_WAIT_MS},
     protocol::{
         Backlog, BacklogAnswer, Commit, CommitAnswer, Dequeue, DequeueAnswer, ErrorBody, ErrorCode, Fetch, FetchAnswer,
@@ -131,21 +133,24 @@ pub(super) async fn dequeue(context: Arc<Context>, request: Dequeue) -> Answered
         return Err(ErrorBody::new(ErrorCode::LimitExceeded, message, vec![0, 1]));
     }
     let (broker, id, cursor) = (&context.shared.broker, consumer(request.consumer_id), Offset(request.cursor));
-    let (view, topic) = broker.consumer(id)?;
-    let (from, range) = (cursor.max(topic.range().head), topic.range());
-    if view.cursor == cursor && from == range.tail {
-        tokio::select! {
-            () = wait(&context, &topic, from, patience) => {}
-            // There is nothing to wait for when somebody else has moved it.
-            () = topic.wait_moved(id, cursor) => {}
+    let until = Instant::now() + patience;
+    let (taken, budget) = loop {
+        let (view, topic) = broker.consumer(id)?;
+        let (from, left) = (cursor.max(topic.range().head), until.saturating_duration_since(Instant::now()));
+        if view.cursor == cursor && from == topic.range().tail {
+            tokio::select! {
+                () = wait(&context, &topic, from, left) => {}
+                // There is nothing to wait for when somebody else has moved it.
+                () = topic.wait_moved(id, cursor) => {}
+            }
         }
-    }
-    let (turn, budget) = session::reserve(&context, MAX_DELIVERY_BYTES).await.ok_or_else(shutting_down)?;
-    // Dequeues of one connection share commits.
-    drop(turn);
-    let room = room(context.max_frame_bytes);
-    let taken = broker.dequeue(id, cursor, request.attempt, request.max_records.into(), room).await?;
-    // What was taken fits: the broker takes no more, and a single batch over that is told before the cursor moves.
+        let (taken, budget) = take(&context, &request).await?;
+        let is_nothing = taken.first == taken.next && taken.next == cursor && !taken.repeated;
+        // A move that was on its way put the cursor where it was expected: now it can be waited there.
+        if !is_nothing || left.is_zero() || Instant::now() >= until || context.finishing.is_cancelled() {
+            break (taken, budget);
+        }
+    };
     let answer = DequeueAnswer {
         offset: taken.first.0,
         next: taken.next.0,
@@ -154,6 +159,33 @@ pub(super) async fn dequeue(context: Arc<Context>, request: Dequeue) -> Answered
         batch_bytes: lengths(&taken.batches),
     };
     Ok(Reply { answer, batches: taken.batches, budget: Some(budget) })
+}
+
+/// Takes what is there, within the budget for what is read from the log.
+async fn take(context: &Context, request: &Dequeue) -> Result<(Dequeued, OwnedSemaphorePermit), ErrorBody> {
+    let (id, cursor) = (consumer(request.consumer_id), Offset(request.cursor));
+    let most = room(context.max_frame_bytes);
+    let mut reserved = MAX_DELIVERY_BYTES.min(most.bytes);
+    loop {
+        let (turn, mut budget) = session::reserve(context, reserved).await.ok_or_else(shutting_down)?;
+        // Dequeues of one connection share commits.
+        drop(turn);
+        let room = Room { bytes: reserved, ..most };
+        let (broker, records) = (&context.shared.broker, request.max_records.into());
+        match broker.dequeue(id, cursor, request.attempt, records, room).await {
+            // A large batch, and the cursor has not moved: come again with room for it, holding nothing meanwhile.
+            Err(Error::AnswerTooLarge { bytes, .. }) if bytes <= most.bytes => reserved = bytes,
+            Err(Error::AnswerTooLarge { bytes, .. }) => {
+                return Err(Error::AnswerTooLarge { bytes, limit: most.bytes }.into());
+            }
+            Err(error) => return Err(error.into()),
+            Ok(taken) => {
+                let bytes: usize = taken.batches.iter().map(Bytes::len).sum();
+                drop(budget.split(reserved - bytes));
+                return Ok((taken, budget));
+            }
+        }
+    }
 }
 
 pub(super) fn backlog(context: &Context, request: Backlog) -> Result<BacklogAnswer, ErrorBody> {

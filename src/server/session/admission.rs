@@ -1,4 +1,4 @@
-//! Admission: a request takes its place and its bytes before it is read, and gives them back when it is answered.
+//! Admission: a request takes its place and its bytes before it is handled, and gives them back when it is answered.
 
 use std::sync::{
     Arc,
@@ -24,6 +24,8 @@ pub(super) struct Admission {
 /// frames which hold a part and wait for more do not wait for each other, one at a time goes on without taking any.
 pub(in crate::server) struct InboundBudget {
     arriving: Arc<Semaphore>,
+    /// All of `arriving`.
+    capacity: usize,
     /// Held by the frame that goes on; there is room for all of it beside `arriving`.
     last: Arc<Semaphore>,
     /// Frames that wait for either.
@@ -35,9 +37,11 @@ pub(in crate::server) struct InboundBudget {
 const MIN_ARRIVING_BYTES: usize = 1024 * 1024;
 /// A frame with its length field.
 const MAX_BYTES: usize = MAX_FRAME_BYTES + 4;
-/// The first step, and the factor of the others. Frames that are not longer never hold a part and wait for more.
-const FIRST_STEP_BYTES: usize = 256 * 1024;
+/// The first step, and the factor of the others, while there is plenty.
+const STEP_BYTES: usize = 256 * 1024;
 const STEP_FACTOR: usize = 4;
+/// The first step when there is not; the others double what is there.
+const SMALL_STEP_BYTES: usize = 8 * 1024;
 
 impl InboundBudget {
     pub(in crate::server) fn new(bytes: usize) -> Self {
@@ -45,6 +49,7 @@ impl InboundBudget {
         let arriving = (part - MAX_BYTES).max(MIN_ARRIVING_BYTES);
         Self {
             arriving: Arc::new(Semaphore::new(arriving)),
+            capacity: arriving,
             last: Arc::new(Semaphore::new(1)),
             waiting: AtomicUsize::new(0),
             whole: Arc::new(Semaphore::new(part)),
@@ -88,6 +93,12 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// A place among the requests of a connection, and its part of their bytes.
+pub(super) struct Entered {
+    place: OwnedSemaphorePermit,
+    bytes: OwnedSemaphorePermit,
+}
+
 /// A request that was admitted. Its bytes are given back when it is answered, its place when the answer is written.
 pub(in crate::server) struct Admitted {
     place: OwnedSemaphorePermit,
@@ -111,43 +122,45 @@ impl Admission {
         }
     }
 
-    /// Waits until there is room for the next step of a frame of `bytes` to arrive. While it waits, the socket is not
-    /// read.
-    pub(super) async fn arrive(&self, arriving: &mut Arriving, bytes: usize) {
-        let room = (arriving.bytes * STEP_FACTOR).max(FIRST_STEP_BYTES).min(bytes);
-        let step = u32::try_from(room - arriving.bytes).expect("frames are under 4 GiB");
-        if arriving.last.is_none() {
-            let budget = &self.server;
-            let permit = match budget.arriving.clone().try_acquire_many_owned(step) {
-                Ok(permit) => permit,
-                Err(_) => {
-                    let _waiting = Waiting::new(&budget.waiting);
-                    tokio::select! {
-                        permit = budget.arriving.clone().acquire_many_owned(step) => permit.expect(NEVER_CLOSED),
-                        last = budget.last.clone().acquire_owned() => {
-                            arriving.bytes = bytes;
-                            arriving.last = Some(last.expect(NEVER_CLOSED));
-                            return;
-                        }
-                    }
-                }
-            };
-            match &mut arriving.held {
-                Some(held) => held.merge(permit),
-                None => arriving.held = Some(permit),
+    /// Waits until the connection has a place and bytes left for a frame of `bytes`. This comes first: who waits for
+    /// what is its own holds nothing that others need.
+    pub(super) async fn enter(&self, bytes: usize) -> Entered {
+        Entered { place: acquire(&self.requests, 1).await, bytes: acquire(&self.bytes, bytes).await }
+    }
+
+    /// Waits until there is room for the next step of a frame of `bytes`, of which `has` are there. While it waits, the
+    /// socket is not read.
+    pub(super) async fn arrive(&self, arriving: &mut Arriving, has: usize, bytes: usize) {
+        let InboundBudget { arriving: budget, last, waiting, capacity, .. } = &*self.server;
+        let step = match budget.available_permits() > capacity / 2 {
+            true => (arriving.bytes * STEP_FACTOR).max(STEP_BYTES),
+            false => (has * 2).max(SMALL_STEP_BYTES),
+        };
+        let room = step.max(arriving.bytes).min(bytes);
+        let more = u32::try_from(room - arriving.bytes).expect("frames are under 4 GiB");
+        match (budget.clone().try_acquire_many_owned(more), &mut arriving.held) {
+            (Ok(permit), Some(held)) => held.merge(permit),
+            (Ok(permit), None) => arriving.held = Some(permit),
+            (Err(_), None) => {
+                let _waiting = Waiting::new(waiting);
+                arriving.held = Some(acquire(budget, room).await);
+            }
+            (Err(_), Some(_)) => {
+                let _waiting = Waiting::new(waiting);
+                // A large step does not wait in front of small ones, and who goes on needs no part any more.
+                arriving.last = Some(acquire(last, 1).await);
+                arriving.held = None;
+                arriving.bytes = bytes;
+                return;
             }
         }
         arriving.bytes = room;
     }
 
     /// Waits until there is room for a frame of `bytes` that is all there. While it waits, the socket is not read.
-    pub(super) async fn admit(&self, bytes: usize) -> Admitted {
-        // The server's budget comes last: who waits for a place of its own holds nothing that others need.
-        Admitted {
-            place: acquire(&self.requests, 1).await,
-            _bytes: acquire(&self.bytes, bytes).await,
-            _server_bytes: acquire(&self.server.whole, bytes).await,
-        }
+    pub(super) async fn admit(&self, entered: Entered, bytes: usize) -> Admitted {
+        let Entered { place, bytes: own } = entered;
+        Admitted { place, _bytes: own, _server_bytes: acquire(&self.server.whole, bytes).await }
     }
 
     /// Ready when every request that was admitted is answered, and the answers are written.
@@ -159,4 +172,97 @@ impl Admission {
 async fn acquire(semaphore: &Arc<Semaphore>, count: usize) -> OwnedSemaphorePermit {
     let count = u32::try_from(count).expect("frames are under 4 GiB");
     semaphore.clone().acquire_many_owned(count).await.expect(NEVER_CLOSED)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, poll};
+
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn budget() -> Arc<InboundBudget> {
+        Arc::new(InboundBudget::new(32 * MIB))
+    }
+
+    /// Takes steps until there is room for so much.
+    async fn arrive(admission: &Admission, arriving: &mut Arriving, upto: usize, bytes: usize) {
+        while arriving.room() < upto {
+            let has = arriving.room();
+            admission.arrive(arriving, has, bytes).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_takes_memory_as_it_arrives_and_gives_all_of_it_back() {
+        let budget = budget();
+        let all = budget.arriving.available_permits();
+        let admission = Admission::new(budget.clone());
+        let mut arriving = Arriving::default();
+        admission.arrive(&mut arriving, 2048, 3 * MIB).await;
+        assert_eq!((arriving.room(), all - budget.arriving.available_permits()), (STEP_BYTES, STEP_BYTES));
+        arrive(&admission, &mut arriving, 3 * MIB, 3 * MIB).await;
+        assert_eq!((arriving.room(), all - budget.arriving.available_permits()), (3 * MIB, 3 * MIB));
+        drop(arriving);
+        assert_eq!(budget.arriving.available_permits(), all);
+    }
+
+    /// A frame of 8 MiB at an honest pace held up every other one for as long as it took.
+    #[tokio::test]
+    async fn while_one_large_frame_goes_on_another_one_waits_and_small_ones_do_not() {
+        let budget = budget();
+        let admission = Admission::new(budget.clone());
+        let (mut first, mut second) = (Arriving::default(), Arriving::default());
+        arrive(&admission, &mut first, MAX_BYTES, MAX_BYTES).await;
+        arrive(&admission, &mut second, MIB, MAX_BYTES).await;
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            let mut small = Arriving::default();
+            admission.arrive(&mut small, 2048, STEP_BYTES).now_or_never().expect("there is room for it");
+            held.push(small);
+            held.truncate(20);
+        }
+        drop(held);
+        let mut third = Arriving::default();
+        arrive(&admission, &mut third, 4 * MIB, MAX_BYTES).now_or_never();
+        let mut waits = Box::pin(arrive(&admission, &mut second, MAX_BYTES, MAX_BYTES));
+        if poll!(&mut waits).is_pending() {
+            assert!(budget.is_wanted());
+            drop(first);
+            drop(third);
+            waits.await;
+        }
+        assert!(!budget.is_wanted());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_place_of_its_own_holds_nothing_that_others_need() {
+        let budget = budget();
+        let admission = Admission::new(budget.clone());
+        let mut places = Vec::new();
+        for _ in 0..MAX_IN_FLIGHT_REQUESTS {
+            places.push(admission.enter(100).await);
+        }
+        let before = (budget.arriving.available_permits(), budget.whole.available_permits());
+        let mut waits = Box::pin(admission.enter(8 * MIB));
+        assert!(poll!(&mut waits).is_pending());
+        assert_eq!((budget.arriving.available_permits(), budget.whole.available_permits()), before);
+        assert!(!budget.is_wanted());
+        places.clear();
+        waits.await;
+    }
+    /// A thousand peers that had sent 2 KiB each held up everybody else's larger frames for a minute.
+    #[tokio::test]
+    async fn who_has_sent_little_holds_little_when_there_is_not_plenty() {
+        let budget = budget();
+        let admission = Admission::new(budget.clone());
+        let mut held = Vec::new();
+        for _ in 0..500 {
+            let mut little = Arriving::default();
+            admission.arrive(&mut little, 2048, MAX_BYTES).now_or_never().expect("there is room for it");
+            held.push(little);
+        }
+        assert!(!budget.is_wanted());
+    }
 }

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     limits::{
-        KEEPALIVE, MAX_BATCH_BYTES, MAX_CREDENTIALS_BYTES, MAX_FRAME_BYTES, MAX_IN_FLIGHT_BYTES,
-        MAX_IN_FLIGHT_REQUESTS, MAX_RECORD_BYTES, MIN_FRAME_BYTES,
+        KEEPALIVE, MAX_BATCH_BYTES, MAX_CREDENTIALS_BYTES, MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES,
+        MAX_IN_FLIGHT_BYTES, MAX_IN_FLIGHT_REQUESTS, MAX_RECORD_BYTES, MIN_FRAME_BYTES,
     },
     protocol::{
         ErrorBody, ErrorCode, Frame, Hello, HelloAnswer, Opcode, PREFACE_BYTES, PROTOCOL_VERSION, check_preface,
@@ -28,13 +28,13 @@ pub(super) async fn run<R: AsyncRead + Unpin>(
     outbox: &Outbox,
 ) -> Result<usize, End> {
     while !check_preface(reader.buffer_mut())? {
-        reader.fill(outbox).await?;
+        reader.fill(outbox, MAX_HANDSHAKE_FRAME_BYTES).await?;
     }
     reader.buffer_mut().advance(PREFACE_BYTES);
     let frame = loop {
         match reader.decode()? {
             Some(frame) => break frame,
-            None => reader.fill(outbox).await?,
+            None => reader.fill(outbox, MAX_HANDSHAKE_FRAME_BYTES).await?,
         }
     };
     let hello = read_hello(&frame)?;

@@ -87,6 +87,11 @@ impl Liveness {
         self.frame.as_ref().is_some_and(|frame| frame.asked.is_some())
     }
 
+    /// Whether nothing came for as long as a sign of life is due after.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        now - self.heard >= KEEPALIVE
+    }
+
     pub(super) fn frame_complete(&mut self) {
         self.frame = None;
     }
@@ -101,7 +106,8 @@ impl Liveness {
 
     pub(super) fn due(&mut self, now: Instant) -> Due {
         if self.frame.as_ref().is_some_and(|frame| frame.due() <= now) {
-            let message = format!("a frame arrived slower than {MIN_FRAME_BYTES_PER_SECOND} bytes a second");
+            let message =
+                format!("a frame came slower than {MIN_FRAME_BYTES_PER_SECOND} bytes a second, or not at all");
             return Due::Close(ErrorBody::new(ErrorCode::TooSlow, message, Vec::new()));
         }
         let silence = now - self.heard;

@@ -1,13 +1,14 @@
 //! One connection: read frames, admit them, hand them to dispatch; write what is in the outbox.
 //!
 //! # Invariants
-//! - A frame longer than a read is read only after the budget has room for all of it.
+//! - What of a frame is in memory has its place in a budget, but for the first 2 KiB.
 //! - Requests reach the broker in the order of their arrival.
 //! - When the session ends, every request it admitted has been answered or the peer is gone.
 
 mod admission;
 mod handshake;
 mod liveness;
+mod outbound;
 mod outbox;
 mod reader;
 mod subscription;
@@ -16,6 +17,7 @@ mod tests;
 mod writer;
 
 pub(super) use admission::{Admitted, InboundBudget};
+pub(super) use outbound::OutboundBudget;
 pub(super) use outbox::{Held, Outbox};
 pub(super) use subscription::{Subscription, Subscriptions, read_within, reserve};
 

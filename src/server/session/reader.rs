@@ -29,6 +29,8 @@ const MEDIUM_READ_BYTES: usize = 8 * 1024;
 const LARGE_READ_BYTES: usize = 64 * 1024;
 /// A frame that does not come in one piece takes its part of the budget when this much of it is there.
 const ARRIVING_BYTES: usize = 2 * 1024;
+/// The length field of a frame, which its length does not count.
+const LENGTH_BYTES: usize = 4;
 /// Less room than this is not worth a read.
 const MIN_SPARE_BYTES: usize = 512;
 
@@ -77,26 +79,35 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// The next frame, read once there is room for it.
     pub(super) async fn next(&mut self, admission: &Admission, outbox: &Outbox) -> Result<(Frame, Admitted), End> {
-        let mut arriving = Arriving::default();
+        let (mut entered, mut arriving) = (None, Arriving::default());
         loop {
             let bytes = self.decoder.frame_bytes(&self.buffer)?;
-            if let Some(bytes) = bytes.filter(|bytes| self.buffer.len() >= *bytes) {
-                let admitted = self.wait(outbox, admission.admit(bytes)).await?;
-                if let Some(frame) = self.decode()? {
-                    return Ok((frame, admitted));
+            let is_whole = bytes.is_some_and(|bytes| self.buffer.len() >= bytes);
+            // A length alone takes nothing from the budgets: the frame has to be coming.
+            if let Some(bytes) = bytes.filter(|_| is_whole || self.buffer.len() >= ARRIVING_BYTES) {
+                let own = match entered.take() {
+                    Some(entered) => entered,
+                    None => self.wait(outbox, admission.enter(bytes)).await?,
+                };
+                if is_whole {
+                    let admitted = self.wait(outbox, admission.admit(own, bytes)).await?;
+                    if let Some(frame) = self.decode()? {
+                        return Ok((frame, admitted));
+                    }
+                    continue;
                 }
-            }
-            // A length alone takes nothing from the budget: the frame has to be coming.
-            if let Some(bytes) = bytes.filter(|_| self.buffer.len() >= ARRIVING_BYTES) {
-                while arriving.room() < bytes && arriving.room() < self.buffer.len() + LARGE_READ_BYTES / 2 {
-                    self.wait(outbox, admission.arrive(&mut arriving, bytes)).await?;
+                entered = Some(own);
+                let has = self.buffer.len();
+                while arriving.room() < bytes.min(has + ARRIVING_BYTES) {
+                    self.wait(outbox, admission.arrive(&mut arriving, has, bytes)).await?;
                 }
-                if self.buffer.len() >= LARGE_READ_BYTES / 2 {
-                    self.buffer.reserve(arriving.room() - self.buffer.len());
+                if has >= LARGE_READ_BYTES / 2 {
+                    self.buffer.reserve(arriving.room() - has);
                 }
             }
             self.frame_arrives(bytes);
-            self.fill(outbox).await?;
+            let most = if arriving.room() > 0 { arriving.room() - self.buffer.len() } else { self.read_bytes };
+            self.fill(outbox, most).await?;
         }
     }
 
@@ -142,10 +153,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// Reads what has come, waiting for something.
-    pub(super) async fn fill(&mut self, outbox: &Outbox) -> Result<(), End> {
+    ///
+    /// Makes room for as much as is usual, or for `most` if that is less.
+    pub(super) async fn fill(&mut self, outbox: &Outbox, most: usize) -> Result<(), End> {
         loop {
-            if self.buffer.capacity() - self.buffer.len() < MIN_SPARE_BYTES {
-                self.buffer.reserve(self.read_bytes);
+            if self.buffer.capacity() - self.buffer.len() < MIN_SPARE_BYTES.min(most) {
+                self.buffer.reserve(self.read_bytes.min(most));
             }
             let room = self.buffer.capacity() - self.buffer.len();
             tokio::select! {
@@ -173,7 +186,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             return;
         }
         let now = Instant::now();
-        self.liveness.frame_arrives(has, bytes.unwrap_or(has), now);
+        self.liveness.frame_arrives(has, bytes.map_or(has, |bytes| bytes - LENGTH_BYTES), now);
         if has >= ARRIVING_BYTES {
             self.liveness.frame_takes_memory(self.budget.is_wanted(), now);
         }
@@ -194,7 +207,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
         self.timer.as_mut().reset(self.liveness.next());
         // Nothing came for a while: ten thousand connections like this must not cost much.
-        if self.buffer.is_empty() {
+        if self.buffer.is_empty() && self.liveness.is_silent(now) {
             self.buffer = BytesMut::new();
             self.read_bytes = SMALL_READ_BYTES;
         }

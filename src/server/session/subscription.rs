@@ -202,7 +202,7 @@ pub(in crate::server) async fn reserve(
 ) -> Option<(MutexGuard<'_, ()>, OwnedSemaphorePermit)> {
     let turn = context.turn.lock().await;
     context.outbox.room().await;
-    let budget = context.shared.outbound.clone().acquire_many_owned(permits(bytes)).await.ok()?;
+    let budget = context.shared.outbound.acquire(bytes).await?;
     Some((turn, budget))
 }
 
@@ -216,8 +216,12 @@ pub(in crate::server) async fn read_within<'a>(
     let mut reserved = wanted;
     loop {
         let (turn, mut budget) = reserve(context, reserved).await.ok_or(Error::ShuttingDown)?;
-        let fetched = context.shared.broker.read(topic, from, wanted).await?;
-        let bytes = fetched.batches.iter().map(Bytes::len).sum();
+        let mut fetched = context.shared.broker.read(topic, from, wanted).await?;
+        let mut bytes: usize = fetched.batches.iter().map(Bytes::len).sum();
+        // The last batch may go beyond what was wanted.
+        while bytes > reserved && fetched.batches.len() > 1 {
+            bytes -= fetched.batches.pop().map_or(0, |batch| batch.len());
+        }
         if bytes <= reserved {
             drop(budget.split(reserved - bytes));
             return Ok((turn, budget, fetched));
@@ -225,8 +229,4 @@ pub(in crate::server) async fn read_within<'a>(
         // One batch was larger than what was wanted: come again with more, holding nothing meanwhile.
         reserved = bytes;
     }
-}
-
-fn permits(bytes: usize) -> u32 {
-    u32::try_from(bytes).expect("at most a frame")
 }

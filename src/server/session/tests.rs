@@ -10,7 +10,6 @@ use tokio::{
 use super::*;
 use crate::{
     broker::{Broker, BrokerConfig, Place},
-    limits::MAX_OUTBOX_BYTES,
     protocol::{Hello, PROTOCOL_VERSION, Ping, preface},
     server::ServerConfig,
 };
@@ -48,6 +47,5 @@ async fn a_peer_that_takes_nothing_is_dropped_however_much_it_sends() {
         }
     }
     assert!(began.elapsed() < WRITE_STALL_TIMEOUT * 3, "it was kept for {:?}", began.elapsed());
-    assert!((sent as usize) < MAX_OUTBOX_BYTES / 16, "it was not the amount");
     session.await.expect("it ends");
 }

@@ -8,12 +8,14 @@ use std::{
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
-    sync::Semaphore,
     time::Instant,
 };
 
-use super::outbox::{Outbox, Outgoing};
-use crate::limits::{MAX_FRAME_BYTES, WRITE_STALL_TIMEOUT, WRITE_STALL_UNDER_PRESSURE};
+use super::{
+    outbound::OutboundBudget,
+    outbox::{Outbox, Outgoing},
+};
+use crate::limits::{WRITE_STALL_TIMEOUT, WRITE_STALL_UNDER_PRESSURE};
 
 /// Pieces shorter than this are copied together rather than handed to the system one by one.
 const JOIN_BYTES: usize = 4096;
@@ -23,7 +25,7 @@ const MAX_PIECES: usize = 64;
 /// Writes until the outbox is closed and empty, or the peer takes nothing any more.
 ///
 /// A peer that takes nothing is given [`WRITE_STALL_TIMEOUT`], but less when others wait for the budget that it holds.
-pub(super) async fn run(mut sink: impl AsyncWrite + Unpin, outbox: Arc<Outbox>, budget: Arc<Semaphore>) {
+pub(super) async fn run(mut sink: impl AsyncWrite + Unpin, outbox: Arc<Outbox>, budget: OutboundBudget) {
     while let Some(frames) = outbox.take().await {
         // The budgets of these frames are given back when they are written.
         if write_all(&mut sink, &frames, &budget).await.is_none() {
@@ -33,7 +35,7 @@ pub(super) async fn run(mut sink: impl AsyncWrite + Unpin, outbox: Arc<Outbox>, 
     drop(sink.shutdown().await);
 }
 
-async fn write_all(sink: &mut (impl AsyncWrite + Unpin), frames: &[Outgoing], budget: &Semaphore) -> Option<()> {
+async fn write_all(sink: &mut (impl AsyncWrite + Unpin), frames: &[Outgoing], budget: &OutboundBudget) -> Option<()> {
     let mut pieces = join(frames);
     let mut first = 0;
     while first < pieces.len() {
@@ -51,13 +53,17 @@ async fn write_all(sink: &mut (impl AsyncWrite + Unpin), frames: &[Outgoing], bu
 }
 
 /// Writes something; `None` when the connection broke or the peer took nothing for too long.
-async fn write_in_time(sink: &mut (impl AsyncWrite + Unpin), pieces: &[Bytes], budget: &Semaphore) -> Option<usize> {
+async fn write_in_time(
+    sink: &mut (impl AsyncWrite + Unpin),
+    pieces: &[Bytes],
+    budget: &OutboundBudget,
+) -> Option<usize> {
     let started = Instant::now();
     loop {
         // Trying again is safe: a write that is given up has written nothing.
         match tokio::time::timeout(WRITE_STALL_UNDER_PRESSURE, write(sink, pieces)).await {
             Ok(written) => return written.ok().filter(|written| *written > 0),
-            Err(_) if started.elapsed() >= WRITE_STALL_TIMEOUT || budget.available_permits() < MAX_FRAME_BYTES => {
+            Err(_) if started.elapsed() >= WRITE_STALL_TIMEOUT || budget.is_nearly_spent() => {
                 return None;
             }
             Err(_) => {}
