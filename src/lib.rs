@@ -28,12 +28,16 @@ pub mod client;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod limits;
+#[cfg(feature = "server")]
+pub mod planted;
 pub mod protocol;
 pub mod record;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]
 pub mod storage;
+#[cfg(feature = "trial")]
+pub mod trial;
 
 #[cfg(feature = "client")]
 pub use client::{Client, ConnectionState, Consumer, Error as ClientError, Producer, Ticket};

@@ -2,7 +2,11 @@
 
 use uuid::Uuid;
 
-use crate::limits::{DEFAULT_RESERVE_BYTES, DEFAULT_SEGMENT_BYTES, DEFAULT_TAIL_CACHE_BYTES, MAX_GROUP_BYTES};
+use crate::{
+    limits::{DEFAULT_RESERVE_BYTES, DEFAULT_SEGMENT_BYTES, DEFAULT_TAIL_CACHE_BYTES, MAX_GROUP_BYTES},
+    planted::Planted,
+    storage::Background,
+};
 
 /// What the broker may take.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +21,10 @@ pub struct BrokerConfig {
     pub segment_bytes: u64,
     /// Memory for the newest records, from which consumers that keep up are served. Default: 12 MiB.
     pub tail_cache_bytes: usize,
+    /// Where segments are prepared, sealed and removed. Default: on a thread.
+    pub background: Background,
+    /// Default: none.
+    pub planted: Planted,
 }
 
 impl Default for BrokerConfig {
@@ -26,6 +34,8 @@ impl Default for BrokerConfig {
             group_bytes: MAX_GROUP_BYTES,
             segment_bytes: DEFAULT_SEGMENT_BYTES,
             tail_cache_bytes: DEFAULT_TAIL_CACHE_BYTES,
+            background: Background::default(),
+            planted: Planted::default(),
         }
     }
 }

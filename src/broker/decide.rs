@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     limits::{MAX_CONSUMERS, MAX_PRODUCERS, MAX_TOPICS},
+    planted::Bug,
     record::{BatchHeader, ConsumerId, Offset, ProducerId, Sequence, Timestamp, TopicId, TopicName},
 };
 
@@ -56,8 +57,8 @@ fn append_part(state: &State, topic_id: TopicId, header: &BatchHeader, added: &m
     match Verdict::of(header.sequence, expected) {
         Verdict::Gap => Err(Error::Gap { start, expected }),
         Verdict::Overlap => Err(Error::Overlap { start, expected }),
-        Verdict::Duplicate => Ok(Verdict::Duplicate),
-        Verdict::Append => {
+        Verdict::Duplicate if !state.planted.has(Bug::NoDedupe) => Ok(Verdict::Duplicate),
+        Verdict::Append | Verdict::Duplicate => {
             added.ends.insert(producer.id, header.sequence.end);
             *added.records.entry(topic_id).or_default() += u64::from(header.record_count);
             Ok(Verdict::Append)

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     limits::ACTIVITY_PRECISION,
+    planted::Bug,
     record::{BatchHeader, ConsumerId, Offset, ProducerId, Stamp, Timestamp, TopicId, TopicName},
     storage::Block,
 };
@@ -31,6 +32,8 @@ pub(super) struct Group<'a> {
     /// Why nothing that needs room is taken, if so.
     full: Option<Error>,
     pub(super) block: Block,
+    /// What is committed before the block: nothing, unless a bug is planted.
+    pub(super) early: Block,
     pub(super) topics: Vec<TopicId>,
     pub(super) consumers: Vec<ConsumerId>,
     pub(super) frees_room: bool,
@@ -48,6 +51,7 @@ impl<'a> Group<'a> {
             now,
             full,
             block,
+            early: Block::default(),
             topics: Vec::new(),
             consumers: Vec::new(),
             frees_room: false,
@@ -143,9 +147,16 @@ impl<'a> Group<'a> {
             _ => self.store(*topic, *batch.header(), batch.as_bytes()),
         });
         let appended = appended.collect();
+        let planted = self.state.planted.has(Bug::CursorFirst);
         for (id, offset) in &appending.commits {
             let cursor = self.state.consumers[id].cursor.max(*offset);
+            if planted {
+                std::mem::swap(&mut self.block, &mut self.early);
+            }
             self.move_cursor(*id, cursor);
+            if planted {
+                std::mem::swap(&mut self.block, &mut self.early);
+            }
         }
         Ok(appended)
     }
@@ -247,8 +258,14 @@ impl<'a> Group<'a> {
         if let Some(retention) = create {
             decide::create_topic(self.state, topic, retention)?;
         }
-        let (producer, is_new) = match decide::registered_producer(self.state, topic, name.as_deref()) {
-            Some(producer) => (producer.registered_again(self.now), false),
+        if create.is_none() {
+            decide::topic_named(self.state, topic)?;
+        }
+        let producer = match decide::registered_producer(self.state, topic, name.as_deref()) {
+            Some(producer) => {
+                self.last_room()?;
+                producer.registered_again(self.now)
+            }
             None => {
                 self.room()?;
                 // Refused without an effect: the limit is looked at before the topic is made.
@@ -256,12 +273,9 @@ impl<'a> Group<'a> {
                 if let Some(retention) = create {
                     self.create_topic(topic, retention)?;
                 }
-                (Producer::new(decide::topic_named(self.state, topic)?.id, name, self.now), true)
+                Producer::new(decide::topic_named(self.state, topic)?.id, name, self.now)
             }
         };
-        if !is_new {
-            self.last_room()?;
-        }
         self.record(&Event::Producer(producer.to_event()));
         self.touch(producer.topic);
         self.producer_state(producer.id)
@@ -355,6 +369,11 @@ impl<'a> Group<'a> {
 }
 
 impl Settling {
+    /// Tells every caller before anything is durable, as a bug would have it.
+    pub(super) fn settle_now(&mut self) {
+        Self(std::mem::take(&mut self.0)).settle(&Ok(()));
+    }
+
     /// Tells every caller, in order.
     pub(super) fn settle(self, durable: &Result<(), Error>) {
         for settle in self.0 {

@@ -23,6 +23,8 @@ mod queue;
 mod reads;
 mod retention;
 mod state;
+#[cfg(feature = "trial")]
+mod stepped;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -34,10 +36,12 @@ pub use operation::{Appended, Appending, ConsumerState, Done, ProducerState, Sta
 pub use place::Place;
 pub use reads::{Dequeued, Fetched, Room};
 pub use state::Retention;
+#[cfg(feature = "trial")]
+pub use stepped::{Peek, Stepped};
 pub use view::{ConsumerView, TopicRange, TopicView};
 
-/// What opening and closing can fail with.
-pub use crate::storage::StorageError;
+/// What opening and closing can fail with, and where work goes that nobody waits for.
+pub use crate::storage::{Background, StorageError};
 
 use std::{
     sync::{Arc, Mutex},

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     limits::UNNAMED_EXPIRY,
+    planted::Bug,
     record::Timestamp,
-    storage::{Engine, StorageError},
+    storage::{Block, Engine, StorageError},
 };
 
 /// Between looks at what expires by age, and between trims of the engine.
@@ -54,7 +55,7 @@ impl Writer {
         queue: Arc<Queue>,
         view: Arc<View>,
     ) -> Result<Self, StorageError> {
-        let (state, engine) = recover(&open, false)?;
+        let (state, engine) = recover(&open, &config, false)?;
         let now = Instant::now();
         let due = Due { sweep: Some(now), expiry: now, trim: Some(now), again: None };
         let mut writer = Self { config, open, queue, view, state, engine: Some(engine), due };
@@ -76,6 +77,21 @@ impl Writer {
         while let Some(operations) = self.queue.take(self.config.group_bytes, self.patience()) {
             self.commit_group(operations);
         }
+        self.engine.map_or(Ok(()), Engine::close)
+    }
+
+    /// Works on what waits now; `false` when nothing does.
+    #[cfg(feature = "trial")]
+    pub(super) fn step(&mut self) -> bool {
+        let operations = self.queue.take(self.config.group_bytes, Duration::ZERO).unwrap_or_default();
+        let is_work = !operations.is_empty();
+        self.commit_group(operations);
+        is_work
+    }
+
+    /// Ends the engine in order.
+    #[cfg(feature = "trial")]
+    pub(super) fn close(self) -> Result<(), StorageError> {
         self.engine.map_or(Ok(()), Engine::close)
     }
 
@@ -103,10 +119,15 @@ impl Writer {
         operations.into_iter().for_each(|operation| group.execute(operation));
         group.trim_touched();
         self.due.sweep(&mut group);
-        let (settling, frees_room) = (group.settling(), group.frees_room);
-        let (block, topics, consumers) = (group.block, group.topics, group.consumers);
-        let committed = if block.is_empty() { Ok(()) } else { engine.commit(block) };
-        match committed {
+        let (mut settling, frees_room) = (group.settling(), group.frees_room);
+        let Group { early, block, topics, consumers, .. } = group;
+        if self.config.planted.has(Bug::AckBeforeCommit) {
+            settling.settle_now();
+        }
+        if self.config.planted.has(Bug::ReadAhead) {
+            self.view.publish(&self.state, &topics, &consumers);
+        }
+        match commit(engine.as_mut(), early).and_then(|()| commit(engine.as_mut(), block)) {
             Ok(()) => {
                 // Publish before telling: who is told may ask at once.
                 self.view.publish(&self.state, &topics, &consumers);
@@ -180,7 +201,7 @@ impl Writer {
 
     fn open_again(&mut self) {
         self.due.again = None;
-        match recover(&self.open, true) {
+        match recover(&self.open, &self.config, true) {
             Ok((state, engine)) => {
                 tracing::warn!("opened the store again after a failure");
                 (self.state, self.engine) = (state, Some(engine));
@@ -232,8 +253,16 @@ impl Due {
     }
 }
 
-fn recover(open: &OpenEngine, after_failure: bool) -> Result<(State, Box<dyn Engine>), StorageError> {
-    let mut state = State::default();
+fn commit(engine: &mut dyn Engine, block: Block) -> Result<(), StorageError> {
+    if block.is_empty() { Ok(()) } else { engine.commit(block) }
+}
+
+fn recover(
+    open: &OpenEngine,
+    config: &BrokerConfig,
+    after_failure: bool,
+) -> Result<(State, Box<dyn Engine>), StorageError> {
+    let mut state = State { planted: config.planted, ..State::default() };
     let mut engine = open(after_failure)?;
     engine.recover(&mut state)?;
     Ok((state, engine))

@@ -12,13 +12,14 @@ use std::{
 };
 
 use super::{
-    LiveHeads, Snapshot, StorageError, Volume,
+    Background, EngineOptions, LiveHeads, Snapshot, StorageError, Volume,
     live::LiveSegment,
     rewrite::{self, Rewrite},
     seal,
     sealed::SealedSegment,
     segments::Segments,
 };
+use crate::planted::{Bug, Planted};
 
 /// Between two steps of a rewrite, so that it takes a small part of disk and processor: about 32 MiB/s.
 const REWRITE_PAUSE: Duration = Duration::from_millis(30);
@@ -40,14 +41,25 @@ struct Shared {
 
 /// The writer's handle to the thread. Dropping it stops the thread after the jobs that it was given.
 pub(super) struct Keeper {
-    jobs: Option<Sender<Job>>,
+    jobs: Jobs,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// Where jobs go.
+enum Jobs {
+    Thread(Sender<Job>),
+    /// They are done at once.
+    Inline(Box<Mutex<Worker>>),
+    Stopped,
+}
+
 impl Keeper {
-    pub(super) fn start(volume: Arc<dyn Volume>, segments: Arc<Segments>) -> Result<Self, StorageError> {
-        let (jobs, queue) = channel();
+    pub(super) fn start(
+        volume: Arc<dyn Volume>,
+        segments: Arc<Segments>,
+        options: &EngineOptions,
+    ) -> Result<Self, StorageError> {
         let shared = Arc::new(Shared::default());
         let worker = Worker {
             volume,
@@ -57,15 +69,24 @@ impl Keeper {
             runs: HashMap::new(),
             rewrite: None,
             unreadable: HashSet::new(),
+            planted: options.planted,
         };
+        if options.background == Background::Inline {
+            return Ok(Self { jobs: Jobs::Inline(Box::new(Mutex::new(worker))), shared, thread: None });
+        }
+        let (jobs, queue) = channel();
         let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || worker.run(&queue));
         let thread = thread.map_err(StorageError::io("starting the keeper thread"))?;
-        Ok(Self { jobs: Some(jobs), shared, thread: Some(thread) })
+        Ok(Self { jobs: Jobs::Thread(jobs), shared, thread: Some(thread) })
     }
 
     fn send(&self, job: Job) {
-        // The thread ends only after a failure, which `check` reports.
-        drop(self.jobs.as_ref().map(|jobs| jobs.send(job)));
+        match &self.jobs {
+            // The thread ends only after a failure, which `check` reports.
+            Jobs::Thread(jobs) => drop(jobs.send(job)),
+            Jobs::Inline(worker) => worker.lock().expect("no panic while it is locked").work_at_once(job),
+            Jobs::Stopped => {}
+        }
     }
 
     /// Asks for an empty segment of this number.
@@ -109,7 +130,7 @@ impl Keeper {
 
     /// Stops the thread after the jobs that it was given.
     pub(super) fn stop(&mut self) -> Result<(), StorageError> {
-        self.jobs = None;
+        self.jobs = Jobs::Stopped;
         if let Some(thread) = self.thread.take() {
             thread.join().map_err(|_| StorageError::Background("the keeper thread panicked".to_owned()))?;
         }
@@ -136,6 +157,7 @@ struct Worker {
     rewrite: Option<Rewrite>,
     /// Segments whose rewrite failed.
     unreadable: HashSet<u64>,
+    planted: Planted,
 }
 
 impl Worker {
@@ -151,12 +173,26 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             if let Err(error) = done {
-                let failure = report(&error);
-                tracing::error!(error = failure, "background work on the data files failed");
-                *self.shared.failure.lock().expect("no panic while it is locked") = Some(failure);
-                return;
+                return self.fail(&error);
             }
         }
+    }
+
+    /// Does a job, and a rewrite that it begins, to the end.
+    fn work_at_once(&mut self, job: Job) {
+        let mut done = self.work(job);
+        while done.is_ok() && self.rewrite.is_some() {
+            done = self.step();
+        }
+        if let Err(error) = done {
+            self.fail(&error);
+        }
+    }
+
+    fn fail(&self, error: &StorageError) {
+        let failure = report(error);
+        tracing::error!(error = failure, "background work on the data files failed");
+        *self.shared.failure.lock().expect("no panic while it is locked") = Some(failure);
     }
 
     fn work(&mut self, job: Job) -> Result<(), StorageError> {
@@ -190,7 +226,12 @@ impl Worker {
 
     fn remove_dead(&mut self, heads: &LiveHeads) -> Result<(), StorageError> {
         let mut dead = self.history();
-        dead.retain(|segment| rewrite::live_bytes(segment, heads) == 0);
+        let mut was_dead = false;
+        dead.retain(|segment| {
+            let is_too_many = was_dead && self.planted.has(Bug::TrimTooMuch);
+            was_dead = rewrite::live_bytes(segment, heads) == 0;
+            was_dead || is_too_many
+        });
         if dead.is_empty() {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use redb::{Builder, Database, ReadableDatabase, StorageBackend};
+use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend};
 
 use super::{
     StorageError, Volume,
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     limits::ACTIVE_CACHE_BYTES,
+    planted::{Bug, Planted},
     record::{Offset, TopicId},
 };
 
@@ -119,13 +120,16 @@ impl LiveSegment {
     }
 
     /// Makes a block durable at `position`, the journal's end. Readers do not see it yet.
-    pub(super) fn write(&self, position: u64, bytes: &[u8]) -> Result<(), StorageError> {
+    pub(super) fn write(&self, position: u64, bytes: &[u8], planted: Planted) -> Result<(), StorageError> {
         let file = self.file();
         let LiveFile::Open(database) = &*file else {
             unreachable!("only the active segment is written, and it is neither sealed nor closed");
         };
         // One phase: redb flips to the new root with the same sync that makes it durable.
-        let txn = database.begin_write()?;
+        let mut txn = database.begin_write()?;
+        if planted.has(Bug::SkipSync) {
+            txn.set_durability(Durability::None)?;
+        }
         journal::write(&txn, position, bytes)?;
         txn.commit()?;
         Ok(())

@@ -49,5 +49,8 @@ pub use error::StorageError;
 #[cfg(test)]
 pub(crate) use faulty_volume::FaultyVolume;
 pub use memory_volume::MemoryVolume;
-pub use redb_engine::{EngineOptions, RedbEngine};
+pub use redb_engine::{Background, EngineOptions, RedbEngine};
 pub use volume::{DirVolume, Volume};
+
+/// What a file of a [`Volume`] can do.
+pub use redb::StorageBackend;

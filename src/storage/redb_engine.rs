@@ -13,7 +13,10 @@ use super::{
     recovery::{self, Found, Live},
     segments::{Segment, Segments},
 };
-use crate::limits::{DEFAULT_SEGMENT_BYTES, DEFAULT_SEGMENT_RUNS, DEFAULT_TAIL_CACHE_BYTES};
+use crate::{
+    limits::{DEFAULT_SEGMENT_BYTES, DEFAULT_SEGMENT_RUNS, DEFAULT_TAIL_CACHE_BYTES},
+    planted::{Bug, Planted},
+};
 
 /// What an engine may take.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,20 @@ pub struct EngineOptions {
     /// A write or a sync failed since the machine was started: what is read from files that were not sealed may never
     /// have reached the disk, so they are written anew. Default: no.
     pub after_failure: bool,
+    /// Where segments are prepared, sealed, removed and rewritten. Default: on a thread.
+    pub background: Background,
+    /// Default: none.
+    pub planted: Planted,
+}
+
+/// Where the work is done that no append waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Background {
+    /// On a thread of its own.
+    #[default]
+    Thread,
+    /// At once, in the call that asks for it: slow, but the same every time, for tests.
+    Inline,
 }
 
 impl Default for EngineOptions {
@@ -37,6 +54,8 @@ impl Default for EngineOptions {
             segment_runs: DEFAULT_SEGMENT_RUNS,
             tail_cache_bytes: DEFAULT_TAIL_CACHE_BYTES,
             after_failure: false,
+            background: Background::default(),
+            planted: Planted::default(),
         }
     }
 }
@@ -65,6 +84,9 @@ impl RedbEngine {
     /// An engine on a volume that nobody else uses. Nothing is read before [`Engine::recover`].
     #[must_use]
     pub fn new(volume: Arc<dyn Volume>, options: EngineOptions) -> Self {
+        #[cfg(feature = "trial")]
+        let volume =
+            if options.planted.has(Bug::SkipDirectorySync) { super::volume::forgetful(volume) } else { volume };
         let cache = Arc::new(TailCache::new(options.tail_cache_bytes));
         Self { options, volume, segments: Arc::default(), cache, active: None }
     }
@@ -75,7 +97,7 @@ impl RedbEngine {
 
     /// Which of the live segments to append to, and which to keep for later.
     fn activate(&mut self, mut live: Vec<Live>, next_number: u64) -> Result<(), StorageError> {
-        let keeper = Keeper::start(self.volume.clone(), self.segments.clone())?;
+        let keeper = Keeper::start(self.volume.clone(), self.segments.clone(), &self.options)?;
         // An empty last segment was prepared by the keeper, and is used when its turn comes.
         let prepared = live.pop_if(|live| live.end == 0).map(|live| live.segment);
         let active = live.pop().map(|live| (live.segment, live.end));
@@ -114,11 +136,20 @@ impl Engine for RedbEngine {
     fn commit(&mut self, block: Block) -> Result<(), StorageError> {
         let active = self.active.as_mut().expect("recover comes first");
         active.keeper.check()?;
-        active.segment.write(active.end, &block.bytes)?;
-        active.segment.publish(active.end, &block);
+        let planted = self.options.planted;
+        if planted.has(Bug::ReadAhead) {
+            active.segment.publish(active.end, &block);
+            self.cache.push(active.segment.id().number, active.end, Bytes::from(block.bytes.clone()));
+        }
+        active.segment.write(active.end, &block.bytes, planted)?;
+        if !planted.has(Bug::ReadAhead) {
+            active.segment.publish(active.end, &block);
+        }
         let bytes = Bytes::from(block.bytes);
         let len = bytes.len() as u64;
-        self.cache.push(active.segment.id().number, active.end, bytes);
+        if !planted.has(Bug::ReadAhead) {
+            self.cache.push(active.segment.id().number, active.end, bytes);
+        }
         active.end += len;
         Ok(())
     }
@@ -150,7 +181,7 @@ impl Engine for RedbEngine {
 
     fn reader(&self) -> Arc<dyn LogReader> {
         let (volume, segments, cache) = (self.volume.clone(), self.segments.clone(), self.cache.clone());
-        Arc::new(RedbReader { volume, segments, cache })
+        Arc::new(RedbReader { volume, segments, cache, planted: self.options.planted })
     }
 
     fn free_bytes(&self) -> Option<u64> {
@@ -180,7 +211,7 @@ mod tests {
     use crate::storage::{DirVolume, MemoryVolume, conformance, live, tables};
 
     fn options(segment_bytes: u64, tail_cache_bytes: usize) -> EngineOptions {
-        EngineOptions { segment_bytes, segment_runs: 1000, tail_cache_bytes, after_failure: false }
+        EngineOptions { segment_bytes, segment_runs: 1000, tail_cache_bytes, ..EngineOptions::default() }
     }
 
     const SMALL: u64 = 64 * 1024;

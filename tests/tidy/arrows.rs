@@ -7,15 +7,17 @@ use crate::source::Source;
 /// The rooms under `src`, and the rooms that each may use besides itself. Nothing else is allowed.
 ///
 /// The command line is the crate of the binary: it sees `connectify::`, the public interface, and no room of the library.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("limits", &[]),
+    ("planted", &[]),
     ("record", &["limits"]),
     ("protocol", &["limits", "record"]),
-    ("storage", &["limits", "record"]),
-    ("broker", &["limits", "record", "storage"]),
+    ("storage", &["limits", "planted", "record"]),
+    ("broker", &["limits", "planted", "record", "storage"]),
     ("server", &["broker", "limits", "protocol", "record"]),
     ("client", &["limits", "protocol", "record"]),
     ("agent", &["client", "limits"]),
+    ("trial", &["broker", "planted", "record", "storage"]),
     ("fuzzing", &["limits", "protocol", "record"]),
     ("cli", &[]),
     ("main", &["cli"]),

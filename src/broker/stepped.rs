@@ -1,0 +1,108 @@
+//! A broker without a thread of its own: whoever drives it says when the writer works. So a run can be repeated.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use super::{Broker, BrokerConfig, Error, MAX_DISK_READS, OpenQueue, Place, Queue, View, Writer};
+use crate::{
+    record::{BatchHeader, Offset},
+    storage::StorageError,
+};
+
+/// A broker and its writer.
+pub struct Stepped {
+    broker: Broker,
+    writer: Writer,
+}
+
+/// What consumers see, from memory alone.
+#[derive(Clone)]
+pub struct Peek(Arc<View>);
+
+impl Peek {
+    /// Batches that hold `from` and what follows, as far as readers may see them and the cache has them.
+    #[must_use]
+    pub fn batches(&self, topic: &str, from: Offset) -> Vec<Bytes> {
+        let (Ok(topic), Some(reader)) = (self.0.topic(topic), self.0.reader()) else {
+            return Vec::new();
+        };
+        let tail = topic.range().tail;
+        let mut batches = reader.read_cached(topic.id, from, usize::MAX).unwrap_or_default();
+        let is_shown = |bytes: &Bytes| BatchHeader::read(bytes).is_ok_and(|header| header.next_offset() <= tail);
+        batches.retain(is_shown);
+        batches
+    }
+}
+
+impl Stepped {
+    /// Recovers the state, as [`Broker::open`] does.
+    ///
+    /// # Errors
+    /// As [`Broker::open`].
+    pub fn open(place: Place, config: BrokerConfig) -> Result<Self, StorageError> {
+        let open = place.into_engine(&config)?;
+        let (queue, view) = (Arc::new(Queue::default()), Arc::new(View::default()));
+        let writer = Writer::open(config, open, queue.clone(), view.clone())?;
+        let queue = Arc::new(OpenQueue(queue));
+        let disk_reads = Arc::new(Semaphore::new(MAX_DISK_READS));
+        Ok(Self { broker: Broker { queue, view, disk_reads, writer: Arc::new(Mutex::new(None)) }, writer })
+    }
+
+    /// The broker, to hand operations to.
+    #[must_use]
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Lets the writer work on what waits; `false` when nothing does.
+    pub fn step(&mut self) -> bool {
+        self.writer.step()
+    }
+
+    /// Drives a call of the broker to its end.
+    ///
+    /// # Panics
+    /// When it waits for something that no step brings.
+    pub fn call<T, F: Future<Output = T>>(&mut self, call: impl FnOnce(Broker) -> F) -> T {
+        let mut call = pin!(call(self.broker.clone()));
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..1000 {
+            if let Poll::Ready(output) = call.as_mut().poll(&mut context) {
+                return output;
+            }
+            self.writer.step();
+        }
+        panic!("it waits for what the writer does not bring");
+    }
+
+    /// Batches of a topic, the first of which holds `from`, straight from the store.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`], [`Error::StorageFailed`], [`Error::Corrupted`].
+    pub fn read(&self, topic: &str, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, Error> {
+        let topic = self.broker.view.topic(topic)?;
+        let reader = self.broker.view.reader().ok_or(Error::StorageFailed)?;
+        reader.read(topic.id, from, max_bytes).map_err(|error| Error::Corrupted(error.to_string()))
+    }
+
+    /// A look at what consumers see, from within the writer's work.
+    #[must_use]
+    pub fn peek(&self) -> Peek {
+        Peek(self.broker.view.clone())
+    }
+
+    /// Ends the store in order.
+    ///
+    /// # Errors
+    /// [`StorageError`] when it does not close cleanly.
+    pub fn close(self) -> Result<(), StorageError> {
+        self.writer.close()
+    }
+}

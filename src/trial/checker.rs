@@ -1,0 +1,359 @@
+//! The checker: is this log one that the promises allow after this history? Offsets give a total order, so it takes
+//! no search: everything is sorted and looked at once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::history::{History, Log, Outcome, Stored, TopicLog};
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Offsets have a hole, or do not end at the tail.
+    #[error("topic {topic}: offset {found} where {expected} should be")]
+    NotDense {
+        /// Where.
+        topic: String,
+        /// What should be there.
+        expected: u64,
+        /// What is.
+        found: u64,
+    },
+    /// The head is where no retention asked for it.
+    #[error("topic {topic}: the head is {head}, retention never went beyond {max}")]
+    TrimmedTooMuch {
+        /// Where.
+        topic: String,
+        /// Where it is.
+        head: u64,
+        /// Where it might be.
+        max: u64,
+    },
+    /// A record that nobody appended, or not there, or not with this content.
+    #[error("topic {topic}: offset {offset} holds {record:?}, which nobody appended")]
+    Phantom {
+        /// Where.
+        topic: String,
+        /// At which offset.
+        offset: u64,
+        /// What was found.
+        record: Option<Stored>,
+    },
+    /// A record is there twice.
+    #[error("{record:?} is at {first} and at {second} of topic {topic}")]
+    Twice {
+        /// Where.
+        topic: String,
+        /// What.
+        record: Stored,
+        /// Its first offset.
+        first: u64,
+        /// And its second.
+        second: u64,
+    },
+    /// A record was refused and is there.
+    #[error("topic {topic}: {record:?} was refused, and is stored")]
+    Refused {
+        /// Where.
+        topic: String,
+        /// What.
+        record: Stored,
+    },
+    /// An acknowledged record is gone.
+    #[error("topic {topic}: {record:?} was acknowledged, and is not there")]
+    Lost {
+        /// Where.
+        topic: String,
+        /// What.
+        record: Stored,
+    },
+    /// An acknowledged record is at another offset.
+    #[error("topic {topic}: {record:?} was acknowledged at {acked}, and is at {found}")]
+    Moved {
+        /// Where.
+        topic: String,
+        /// What.
+        record: Stored,
+        /// What the answer said.
+        acked: u64,
+        /// Where it is.
+        found: u64,
+    },
+    /// A producer's records are not in their order.
+    #[error("topic {topic}: sequence {second} of producer {producer} comes after {first}")]
+    Reordered {
+        /// Where.
+        topic: String,
+        /// Whose.
+        producer: u64,
+        /// The one before.
+        first: u64,
+        /// The one behind it.
+        second: u64,
+    },
+    /// A record is before one that was acknowledged before it was sent.
+    #[error("topic {topic}: offset {offset} was appended after a later offset was acknowledged")]
+    TimeTravel {
+        /// Where.
+        topic: String,
+        /// The earlier offset.
+        offset: u64,
+    },
+    /// Part of an append is there, and part of it is not.
+    #[error("the append of {record:?} is there in part: {what}")]
+    Torn {
+        /// Its first record.
+        record: Stored,
+        /// What is missing.
+        what: String,
+    },
+    /// Somebody read what is not there at the end.
+    #[error("topic {topic}: offset {offset} was read as {read:?}, and is {found:?}")]
+    ReadAhead {
+        /// Where.
+        topic: String,
+        /// At which offset.
+        offset: u64,
+        /// What was read.
+        read: Option<Stored>,
+        /// What is there.
+        found: Option<Stored>,
+    },
+    /// A cursor is behind what was acknowledged, or beyond what was asked for.
+    #[error("the cursor of consumer {consumer} is {found}, {why}")]
+    Cursor {
+        /// Whose.
+        consumer: u64,
+        /// Where it is.
+        found: u64,
+        /// What is wrong with that.
+        why: String,
+    },
+}
+
+/// Where each record is.
+type Places = HashMap<(u64, u64), (String, u64, u32)>;
+
+/// Checks a log against the history that led to it.
+///
+/// # Errors
+/// The first [`Violation`] that is found.
+pub fn check(history: &History, log: &Log) -> Result<(), Violation> {
+    let mut places = Places::new();
+    for (topic, found) in &log.topics {
+        dense(topic, found)?;
+        index(topic, found, &mut places)?;
+    }
+    invoked(history, log)?;
+    let present = appends(history, log, &places)?;
+    for (topic, found) in &log.topics {
+        real_time(history, topic, found)?;
+    }
+    reads(history, log)?;
+    cursors(history, log, &present)
+}
+
+/// Whether the records of an append are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Present,
+    Missing,
+    /// Retention may have taken all of them.
+    Unknown,
+}
+
+fn dense(topic: &str, found: &TopicLog) -> Result<(), Violation> {
+    if found.head > found.max_head {
+        return Err(Violation::TrimmedTooMuch { topic: topic.to_owned(), head: found.head, max: found.max_head });
+    }
+    let offsets = found.records.iter().map(|(offset, _)| *offset).chain([found.tail]);
+    match (found.head..).zip(offsets).find(|(expected, found)| expected != found) {
+        Some((expected, found)) => Err(Violation::NotDense { topic: topic.to_owned(), expected, found }),
+        None => Ok(()),
+    }
+}
+
+/// Finds records that are there twice, or not in the order of their producer.
+fn index(topic: &str, found: &TopicLog, places: &mut Places) -> Result<(), Violation> {
+    let mut last: HashMap<u64, u64> = HashMap::new();
+    for (offset, record) in &found.records {
+        let Some(record) = record else {
+            return Err(Violation::Phantom { topic: topic.to_owned(), offset: *offset, record: None });
+        };
+        let place = (topic.to_owned(), *offset, record.checksum);
+        if let Some((_, first, _)) = places.insert((record.producer, record.sequence), place) {
+            return Err(Violation::Twice { topic: topic.to_owned(), record: *record, first, second: *offset });
+        }
+        if let Some(first) = last.insert(record.producer, record.sequence)
+            && first > record.sequence
+        {
+            let (producer, second) = (record.producer, record.sequence);
+            return Err(Violation::Reordered { topic: topic.to_owned(), producer, first, second });
+        }
+    }
+    Ok(())
+}
+
+/// Every record was appended by somebody, there and like this, and not refused each time.
+fn invoked(history: &History, log: &Log) -> Result<(), Violation> {
+    let (mut sent, mut allowed) = (HashSet::new(), HashSet::new());
+    for append in &history.appends {
+        for (topic, record) in &append.records {
+            sent.insert((topic.as_str(), *record));
+            if append.outcome != Outcome::Refused {
+                allowed.insert((topic.as_str(), *record));
+            }
+        }
+    }
+    for (topic, found) in &log.topics {
+        for (offset, record) in &found.records {
+            let record = record.expect("checked before");
+            if !sent.contains(&(topic.as_str(), record)) {
+                return Err(Violation::Phantom { topic: topic.clone(), offset: *offset, record: Some(record) });
+            }
+            if !allowed.contains(&(topic.as_str(), record)) {
+                return Err(Violation::Refused { topic: topic.clone(), record });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What was acknowledged is there, where the answer said; an append is there as a whole, or not at all.
+fn appends(history: &History, log: &Log, places: &Places) -> Result<Vec<Presence>, Violation> {
+    // An append whose records another one repeated is judged by that one, too: it is there once.
+    let mut presences = Vec::with_capacity(history.appends.len());
+    for append in &history.appends {
+        let mut missing = None;
+        let mut present = None;
+        for (at, (topic, record)) in append.records.iter().enumerate() {
+            let Some(found) = log.topics.get(topic) else {
+                if is_acked(append.outcome) && !history.deleted.iter().any(|(_, deleted)| deleted == topic) {
+                    return Err(Violation::Lost { topic: topic.clone(), record: *record });
+                }
+                continue;
+            };
+            let acked = append.offsets.get(at).copied().flatten();
+            let place = places.get(&(record.producer, record.sequence));
+            let place = place.filter(|(there, _, checksum)| there == topic && *checksum == record.checksum);
+            match (place, acked) {
+                (Some((_, offset, _)), Some(acked)) if is_acked(append.outcome) && acked != *offset => {
+                    let (topic, record, found) = (topic.clone(), *record, *offset);
+                    return Err(Violation::Moved { topic, record, acked, found });
+                }
+                (Some(_), _) => present = Some(*record),
+                // Retention may have taken it.
+                (None, Some(acked)) if acked < found.head => {}
+                (None, None) if found.head > 0 => {}
+                (None, _) if is_acked(append.outcome) => {
+                    return Err(Violation::Lost { topic: topic.clone(), record: *record });
+                }
+                (None, _) => missing = Some(*record),
+            }
+        }
+        if let (Some(record), Some(missing)) = (present, missing) {
+            return Err(Violation::Torn { record, what: format!("{missing:?} is missing") });
+        }
+        presences.push(match (present, missing) {
+            (Some(_), _) => Presence::Present,
+            (None, Some(_)) => Presence::Missing,
+            (None, None) => Presence::Unknown,
+        });
+    }
+    Ok(presences)
+}
+
+fn is_acked<T>(outcome: Outcome<T>) -> bool {
+    matches!(outcome, Outcome::Acked(..))
+}
+
+/// A record that was sent after another was acknowledged comes behind it.
+fn real_time(history: &History, topic: &str, found: &TopicLog) -> Result<(), Violation> {
+    // Of several calls with the same record, the first may have stored it, and the first answer acknowledged it.
+    let mut times: HashMap<Stored, (u64, u64)> = HashMap::new();
+    for append in &history.appends {
+        let acked = if let Outcome::Acked((), at) = append.outcome { at } else { u64::MAX };
+        for (_, record) in append.records.iter().filter(|(there, _)| there == topic) {
+            let times = times.entry(*record).or_insert((append.invoked, acked));
+            *times = (times.0.min(append.invoked), times.1.min(acked));
+        }
+    }
+    let mut earliest_ack = u64::MAX;
+    for (offset, record) in found.records.iter().rev() {
+        let Some((invoked, acked)) = record.and_then(|record| times.get(&record)) else { continue };
+        if earliest_ack < *invoked {
+            return Err(Violation::TimeTravel { topic: topic.to_owned(), offset: *offset });
+        }
+        earliest_ack = earliest_ack.min(*acked);
+    }
+    Ok(())
+}
+
+/// What was read is there: no crash takes back what a consumer has seen.
+fn reads(history: &History, log: &Log) -> Result<(), Violation> {
+    for seen in history.reads.iter().flat_map(|read| &read.seen) {
+        let Some(topic) = log.topics.get(&seen.topic) else { continue };
+        if seen.offset < topic.head {
+            continue;
+        }
+        let at = usize::try_from(seen.offset - topic.head).unwrap_or(usize::MAX);
+        let found = topic.records.get(at).and_then(|(_, record)| *record);
+        if found.is_none() || found != seen.record {
+            let (topic, offset, read) = (seen.topic.clone(), seen.offset, seen.record);
+            return Err(Violation::ReadAhead { topic, offset, read, found });
+        }
+    }
+    Ok(())
+}
+
+/// Cursors are where the last acknowledged move put them, or where a later one that nobody knows of may have.
+fn cursors(history: &History, log: &Log, present: &[Presence]) -> Result<(), Violation> {
+    for (&consumer, &found) in &log.cursors {
+        let (mut least, mut allowed) = (0, HashSet::from([0]));
+        for (offset, rewind, outcome) in moves(history, consumer, present) {
+            match outcome {
+                Outcome::Refused => {}
+                Outcome::Unknown if rewind => {
+                    least = least.min(offset);
+                    allowed.insert(offset);
+                }
+                Outcome::Unknown => {
+                    allowed.insert(offset);
+                }
+                Outcome::Acked(at, _) => {
+                    let later = allowed.into_iter().filter(|other| *other > at && !rewind);
+                    allowed = later.chain([at]).collect();
+                    least = at;
+                }
+            }
+        }
+        let why = if found < least {
+            format!("and {least} was acknowledged")
+        } else if !allowed.contains(&found) {
+            format!("and only {allowed:?} were asked for")
+        } else {
+            continue;
+        };
+        return Err(Violation::Cursor { consumer, found, why });
+    }
+    Ok(())
+}
+
+/// The moves of a cursor, in order of invocation. One that was part of an append happened if that did, and only then.
+fn moves(history: &History, consumer: u64, present: &[Presence]) -> Vec<(u64, bool, Outcome<u64>)> {
+    let mut moves = BTreeMap::new();
+    for commit in history.commits.iter().filter(|commit| commit.consumer == consumer) {
+        moves.insert(commit.number, (commit.offset, commit.rewind, commit.outcome));
+    }
+    for (append, present) in history.appends.iter().zip(present) {
+        for (_, offset) in append.cursors.iter().filter(|(whose, _)| *whose == consumer) {
+            let outcome = match (append.outcome, present) {
+                (Outcome::Acked((), at), _) => Outcome::Acked(*offset, at),
+                (Outcome::Unknown, Presence::Present) => Outcome::Acked(*offset, append.invoked),
+                (Outcome::Unknown, Presence::Unknown) => Outcome::Unknown,
+                (Outcome::Unknown, Presence::Missing) | (Outcome::Refused, _) => Outcome::Refused,
+            };
+            moves.insert(append.number, (*offset, false, outcome));
+        }
+    }
+    moves.into_values().collect()
+}

@@ -1,0 +1,26 @@
+//! What tests and campaigns share: the history of a run and the checker of it, disks that lose power, planted bugs.
+//!
+//! ```text
+//! workload ─> broker on a simulated disk ─> history (what was asked, answered, read)
+//!                  │ cut the power at an operation of the disk
+//!                  v
+//!             broker on what is left ─> log ─> checker: is it one that the promises allow?
+//! ```
+//!
+//! Nothing here is part of the program: the feature `trial` is on in tests and examples alone.
+
+mod bitrot;
+mod checker;
+mod cut;
+mod disk;
+mod history;
+mod powercut;
+mod rng;
+mod workload;
+
+pub use bitrot::{Rot, Rotten};
+pub use checker::{Violation, check};
+pub use disk::SimDisk;
+pub use history::{Append, Commit, History, Log, Outcome, Read, Seen, Stored, TopicLog};
+pub use powercut::{Campaign, Failure, Report};
+pub use rng::Rng;

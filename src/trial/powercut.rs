@@ -1,0 +1,208 @@
+//! Power cuts by the thousand: a run, then at each of many operations of its disk what may be left of it is opened
+//! again, read to the end, and checked against what was acknowledged by then.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use super::{
+    Rng, SimDisk, Violation, check,
+    cut::Cutter,
+    disk::{Image, Op},
+    history::History,
+    workload::{self, Run},
+};
+use crate::{planted::Planted, record::ConsumerId};
+
+/// Steps of one run.
+const STEPS: usize = 60;
+/// Of a hundred cuts, so many are followed by another one.
+const DOUBLE_PERCENT: u64 = 30;
+/// Open operations up to which every subset is tried.
+const EXHAUSTIVE_OPEN: usize = 10;
+
+/// How many cuts, from which seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Campaign {
+    /// Two runs of one seed are the same.
+    pub seed: u64,
+    /// At least so many cuts.
+    pub cuts: u64,
+    /// A bug to be found.
+    pub planted: Planted,
+}
+
+/// What a campaign did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Runs, each with a seed of its own.
+    pub runs: u64,
+    /// Cuts, second ones included.
+    pub cuts: u64,
+    /// Those that came while the store recovered from another, or soon after.
+    pub double: u64,
+    /// Acknowledged records that were looked for, over all cuts.
+    pub acked: u64,
+    /// Operations of the simulated disks, over all runs.
+    pub ops: u64,
+    /// Files that were made and removed within what was cut.
+    pub files: (u64, u64),
+}
+
+/// A promise that did not hold, and how to see it again.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Of the run.
+    pub seed: u64,
+    /// After so many operations of the disk.
+    pub cut: u64,
+    /// After so many of the second disk, if there was a second cut.
+    pub second: Option<u64>,
+    /// What was found.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}, cut after operation {}", self.seed, self.cut)?;
+        if let Some(second) = self.second {
+            write!(f, ", again after operation {second} of the recovery")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+/// What is known of a run at a cut.
+pub(super) struct Known {
+    pub(super) history: History,
+    pub(super) consumers: Vec<ConsumerId>,
+    pub(super) heads: BTreeMap<String, u64>,
+}
+
+impl Known {
+    pub(super) fn at(run: &Run, time: u64) -> Self {
+        let history = run.history.lock().expect("no panic while it is locked").as_of(time);
+        Self { history, consumers: run.consumer_ids(), heads: run.max_heads(time) }
+    }
+
+    /// Opens what a cut left, and looks. Gives the disk, with what the recovery did to it.
+    fn verify(&self, image: Image, planted: Planted) -> Result<SimDisk, String> {
+        let disk = SimDisk::with(image);
+        let opened = catch_unwind(AssertUnwindSafe(|| workload::open(&disk, planted)));
+        let store = opened.map_err(|_| "opening it panicked".to_owned())?;
+        let store = store.map_err(|error| format!("it does not open: {}", chain(&error)))?;
+        let log = workload::read_all(&store, &self.consumers, &self.heads);
+        let log = log.map_err(|error| format!("it cannot be read: {error}"))?;
+        check(&self.history, &log).map_err(|violation: Violation| violation.to_string())?;
+        drop(store);
+        Ok(disk)
+    }
+}
+
+/// An error and what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let source = error.source().map(|source| format!(": {}", chain(source)));
+    format!("{error}{}", source.unwrap_or_default())
+}
+
+impl Report {
+    fn count_files(&mut self, run: &Run, since: u64) {
+        let (_, ops) = run.disk.story();
+        for op in ops.iter().skip(usize::try_from(since).expect("they are in memory")) {
+            match op {
+                Op::Create { .. } => self.files.0 += 1,
+                Op::Remove { .. } => self.files.1 += 1,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Campaign {
+    /// Runs until there were enough cuts, or one broke a promise. `progress` is told after every run.
+    ///
+    /// # Errors
+    /// The first [`Failure`].
+    pub fn run(&self, mut progress: impl FnMut(&Report)) -> Result<Report, Failure> {
+        let mut report = Report::default();
+        while report.cuts < self.cuts {
+            let seed = self.seed.wrapping_add(report.runs);
+            self.run_one(seed, &mut report)?;
+            report.runs += 1;
+            progress(&report);
+        }
+        Ok(report)
+    }
+
+    /// One run, and cuts at every sync of it and at many operations between.
+    fn run_one(&self, seed: u64, report: &mut Report) -> Result<(), Failure> {
+        let mut rng = Rng::new(seed);
+        let fail = |cut, second, what| Failure { seed, cut, second, what };
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            let mut run = Run::begin(SimDisk::default(), self.planted, Rng::new(rng.number()))?;
+            run.steps(STEPS);
+            Ok::<_, crate::broker::Error>(run)
+        }));
+        let run = run.map_err(|_| fail(0, None, "the run panicked".to_owned()))?;
+        let run = run.map_err(|error| fail(0, None, format!("the run failed: {error}")))?;
+        run.disk.on_sync(None);
+        let end = run.disk.ops();
+        report.ops += end;
+        report.count_files(&run, 0);
+        let mut cutter = Cutter::new(run.disk.story());
+        for cut in 0..=end {
+            cutter.advance(cut);
+            // What a sync made durable is looked at once more right behind it.
+            if cutter.open() > 1 && !rng.percent(40) {
+                continue;
+            }
+            let known = Known::at(&run, cut);
+            report.cuts += 1;
+            report.acked += known.history.appends.iter().map(|append| append.offsets.len() as u64).sum::<u64>();
+            let disk = known.verify(cutter.sample(&mut rng), self.planted).map_err(|what| fail(cut, None, what))?;
+            if rng.percent(DOUBLE_PERCENT) && disk.ops() > 0 {
+                let second = rng.below(disk.ops() + 1);
+                let mut again = Cutter::new(disk.story());
+                again.advance(second);
+                report.cuts += 1;
+                report.double += 1;
+                let verified = known.verify(again.sample(&mut rng), self.planted);
+                verified.map_err(|what| fail(cut, Some(second), what))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The last steps of a run, cut at every operation, with every subset of what is open then; beyond 10 open
+    /// operations, with as many samples as there would be subsets of 10.
+    ///
+    /// # Errors
+    /// The first [`Failure`].
+    pub fn exhaust(&self, before: usize, steps: usize) -> Result<Report, Failure> {
+        let (mut report, mut rng) = (Report::default(), Rng::new(self.seed));
+        let fail = |cut, what| Failure { seed: self.seed, cut, second: None, what };
+        let run = Run::begin(SimDisk::default(), self.planted, Rng::new(rng.number()));
+        let mut run = run.map_err(|error| fail(0, format!("the run failed: {error}")))?;
+        run.steps(before);
+        let begin = run.disk.ops();
+        run.steps(steps);
+        run.disk.on_sync(None);
+        let mut cutter = Cutter::new(run.disk.story());
+        report.count_files(&run, begin);
+        report.runs = 1;
+        report.ops = run.disk.ops();
+        for cut in begin..=run.disk.ops() {
+            cutter.advance(cut);
+            let known = Known::at(&run, cut);
+            let open = cutter.open();
+            for kept in 0..1 << open.min(EXHAUSTIVE_OPEN) {
+                let image = if open <= EXHAUSTIVE_OPEN { cutter.exactly(kept) } else { cutter.sample(&mut rng) };
+                report.cuts += 1;
+                known.verify(image, self.planted).map_err(|what| fail(cut, what))?;
+            }
+        }
+        Ok(report)
+    }
+}

@@ -1,0 +1,382 @@
+//! A run: appends, cursors, topics that come and go, on a broker that is driven step by step.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use super::{
+    Rng, SimDisk,
+    history::{Append, Commit, History, Log, Outcome, Read, Seen, Stored, TopicLog},
+};
+use crate::{
+    broker::{
+        Appending, Background, BrokerConfig, Error, Place, ProducerState, Retention, StartAt, Stepped, StorageError,
+    },
+    planted::Planted,
+    record::{
+        Batch, BatchBuilder, BatchHeader, Compression, ConsumerId, Offset, Record, Sequence, SequenceRange, Timestamp,
+        TopicName,
+    },
+};
+
+/// Small, so that a short run rolls, seals, trims and rewrites.
+const SEGMENT_BYTES: u64 = 12 * 1024;
+/// Of the topic that forgets.
+const RETENTION_BYTES: u64 = 14 * 1024;
+const TOPICS: [&str; 3] = ["kept", "other", "forgetful"];
+/// A writer of the topic that forgets.
+const FORGETFUL: usize = 2;
+/// Steps with the same kind of work.
+const FOCUS_STEPS: usize = 10;
+
+/// Opens the store on a disk.
+pub(super) fn open(disk: &SimDisk, planted: Planted) -> Result<Stepped, StorageError> {
+    let config = BrokerConfig {
+        segment_bytes: SEGMENT_BYTES,
+        tail_cache_bytes: 32 * 1024,
+        reserve_bytes: 0,
+        background: Background::Inline,
+        planted,
+        ..BrokerConfig::default()
+    };
+    Stepped::open(Place::Volume(Arc::new(disk.clone())), config)
+}
+
+struct Writer {
+    state: ProducerState,
+    topic: &'static str,
+    /// What it has been sent, each with its sequence.
+    next: u64,
+    /// The last batch, for a retry.
+    last: Option<(Vec<(String, Stored)>, Batch)>,
+}
+
+/// What an answer will be written into.
+type Slot<T> = Arc<Mutex<Option<(Result<T, Error>, u64)>>>;
+
+/// Writes down the answer to a call, once the writer has worked.
+type Settle = Box<dyn FnOnce(&mut Run)>;
+
+/// A run as it goes on.
+pub(super) struct Run {
+    pub(super) disk: SimDisk,
+    pub(super) store: Stepped,
+    pub(super) history: Arc<Mutex<History>>,
+    /// The heads that retention asked for, and since when.
+    pub(super) heads: Vec<(u64, String, u64)>,
+    rng: Rng,
+    writers: Vec<Writer>,
+    consumers: Vec<(ConsumerId, &'static str)>,
+    payload: u64,
+    topics_made: u64,
+    calls: u64,
+    /// Whether only the topic that forgets is appended to, so that whole segments die.
+    is_focused: bool,
+}
+
+fn name(name: &str) -> TopicName {
+    TopicName::new(name).expect("a good name")
+}
+
+impl Run {
+    /// Begins: topics, producers, consumers. An error of the store ends the run.
+    pub(super) fn begin(disk: SimDisk, planted: Planted, rng: Rng) -> Result<Self, Error> {
+        let store = open(&disk, planted).map_err(|_| Error::StorageFailed)?;
+        let history = Arc::new(Mutex::new(History::default()));
+        let mut run = Self {
+            disk,
+            store,
+            history,
+            heads: Vec::new(),
+            rng,
+            writers: Vec::new(),
+            consumers: Vec::new(),
+            payload: 0,
+            topics_made: 0,
+            calls: 0,
+            is_focused: false,
+        };
+        run.watch();
+        for (number, topic) in TOPICS.into_iter().cycle().take(5).enumerate() {
+            let retention = Retention { bytes: (topic == "forgetful").then_some(RETENTION_BYTES), age_us: None };
+            let producer = format!("p{number}");
+            let state = run.store.call(|broker| async move {
+                broker.register_producer(name(topic), Some(producer), Some(retention)).await
+            })?;
+            run.writers.push(Writer { state, topic, next: 0, last: None });
+        }
+        for topic in &TOPICS[..2] {
+            let consumer = run.store.call(|broker| async move {
+                broker.register_consumer(name(topic), Some("c".to_owned()), StartAt::Head).await
+            })?;
+            run.consumers.push((consumer.id, topic));
+        }
+        Ok(run)
+    }
+
+    /// Reads what consumers see whenever the disk begins to sync.
+    fn watch(&self) {
+        let (peek, history, disk) = (self.store.peek(), self.history.clone(), self.disk.clone());
+        let seen = Mutex::new(BTreeMap::<&str, u64>::new());
+        self.disk.on_sync(Some(Arc::new(move || {
+            let at = disk.ops();
+            let mut next = seen.lock().expect("no panic while it is locked");
+            for topic in TOPICS {
+                let from = next.entry(topic).or_default();
+                let found = records_of(topic, &peek.batches(topic, Offset(*from)));
+                if let Some(last) = found.last() {
+                    *from = last.offset + 1;
+                    history.lock().expect("no panic while it is locked").reads.push(Read { at, seen: found });
+                }
+            }
+        })));
+    }
+
+    /// So many steps: some operations each, which become durable together. Ends early when the store fails.
+    pub(super) fn steps(&mut self, count: usize) {
+        for step in 0..count {
+            if step % FOCUS_STEPS == 0 {
+                self.is_focused = self.rng.percent(50);
+            }
+            let began = self.disk.ops();
+            let mut settle: Vec<Settle> = Vec::new();
+            for _ in 0..=self.rng.below(3) {
+                let settling = match self.rng.below(20) {
+                    0 => self.topic_comes_and_goes(),
+                    1..=3 => self.commit(),
+                    4 => self.repeat(),
+                    5..=6 => self.append(2),
+                    _ => self.append(1),
+                };
+                settle.extend(settling);
+            }
+            self.store.step();
+            settle.into_iter().for_each(|settle| settle(self));
+            for topic in self.store.broker().topics("", 100).0 {
+                self.heads.push((began, topic.name.to_string(), topic.range().head.0));
+            }
+        }
+    }
+
+    /// One append with batches for so many topics; with two, a cursor moves in the same instant.
+    fn append(&mut self, parts: usize) -> Option<Settle> {
+        let (mut records, mut batches) = (Vec::new(), Vec::new());
+        let first = self.rng.index(self.writers.len());
+        for number in 0..if self.is_focused { 1 } else { parts } {
+            let at = if self.is_focused { FORGETFUL } else { (first + number) % self.writers.len() };
+            let (part, batch) = self.batch(at);
+            batches.push((self.writers[at].state.topic, batch.clone()));
+            records.extend(part.iter().cloned());
+            self.writers[at].last = Some((part, batch));
+        }
+        let cursors = if batches.len() > 1 { self.next_cursor() } else { None };
+        Some(self.send(records, batches, cursors.into_iter().collect()))
+    }
+
+    /// The last batch of a producer again.
+    fn repeat(&mut self) -> Option<Settle> {
+        let at = if self.is_focused { FORGETFUL } else { self.rng.index(self.writers.len()) };
+        let (records, batch) = self.writers[at].last.clone()?;
+        let topic = self.writers[at].state.topic;
+        Some(self.send(records, vec![(topic, batch)], Vec::new()))
+    }
+
+    /// A place for a consumer that it was not at before, and that exists.
+    fn next_cursor(&mut self) -> Option<(usize, u64)> {
+        let consumer = self.rng.index(self.consumers.len());
+        let (id, _) = self.consumers[consumer];
+        let (view, topic) = self.store.broker().consumer(id).ok()?;
+        (view.cursor < topic.range().tail).then(|| (consumer, view.cursor.0 + 1))
+    }
+
+    fn next_call(&mut self) -> u64 {
+        self.calls += 1;
+        self.calls
+    }
+
+    fn batch(&mut self, at: usize) -> (Vec<(String, Stored)>, Batch) {
+        let writer = &mut self.writers[at];
+        let (start, count) = (writer.next, 1 + self.rng.below(3));
+        let (mut builder, mut records) = (BatchBuilder::new(), Vec::new());
+        for sequence in start..start + count {
+            self.payload += 1;
+            let padding = self.rng.index(900);
+            let value = format!("{at} {sequence} {} {}", self.payload, "x".repeat(padding));
+            let stored = Stored { producer: at as u64, sequence, checksum: crc32c::crc32c(value.as_bytes()) };
+            records.push((writer.topic.to_owned(), stored));
+            builder.push(&Record::new(value), Timestamp(0)).expect("small");
+        }
+        writer.next += count;
+        let range = SequenceRange::counting(Sequence(start), count);
+        let bytes = builder.finish(writer.state.id, writer.state.epoch, range, Compression::None);
+        (records, Batch::check(bytes).expect("just built"))
+    }
+
+    fn send(
+        &mut self,
+        records: Vec<(String, Stored)>,
+        parts: Vec<(crate::record::TopicId, Batch)>,
+        cursors: Vec<(usize, u64)>,
+    ) -> Settle {
+        let counts: Vec<_> = parts.iter().map(|(_, batch)| u64::from(batch.header().record_count)).collect();
+        let commits = cursors.iter().map(|(consumer, offset)| (self.consumers[*consumer].0, Offset(*offset)));
+        let appending = Appending { commits: commits.collect(), parts };
+        let cursors = cursors.into_iter().map(|(consumer, offset)| (consumer as u64, offset)).collect();
+        let invoked = self.disk.ops();
+        let number = self.next_call();
+        let append = Append { number, invoked, records, cursors, outcome: Outcome::Unknown, offsets: Vec::new() };
+        let mut history = self.history.lock().expect("no panic while it is locked");
+        history.appends.push(append);
+        let number = history.appends.len() - 1;
+        drop(history);
+        let slot = Slot::default();
+        let (tell, disk) = (slot.clone(), self.disk.clone());
+        let done = move |outcome| *tell.lock().expect("one thread") = Some((outcome, disk.ops()));
+        self.store.broker().append(appending, Box::new(done));
+        Box::new(move |run: &mut Self| {
+            let Some((outcome, at)) = slot.lock().expect("one thread").take() else { return };
+            let mut history = run.history.lock().expect("no panic while it is locked");
+            let append = &mut history.appends[number];
+            match outcome {
+                Ok(parts) => {
+                    let each = parts.iter().zip(&counts).flat_map(|(part, count)| {
+                        let base = part.base_offset;
+                        (0..*count).map(move |n| base.map(|base| base.0 + n))
+                    });
+                    append.offsets = each.collect();
+                    append.outcome = Outcome::Acked((), at);
+                }
+                Err(Error::Indeterminate) => {}
+                Err(_) => append.outcome = Outcome::Refused,
+            }
+        })
+    }
+
+    fn commit(&mut self) -> Option<Settle> {
+        let consumer = self.rng.index(self.consumers.len());
+        let (id, _) = self.consumers[consumer];
+        let (_, topic) = self.store.broker().consumer(id).ok()?;
+        let (offset, rewind) = (self.rng.below(topic.range().tail.0 + 1), self.rng.percent(30));
+        let invoked = self.disk.ops();
+        let number = self.next_call();
+        let entry = Commit { number, invoked, consumer: consumer as u64, offset, rewind, outcome: Outcome::Unknown };
+        let broker = self.store.broker().clone();
+        let mut call = Box::pin(async move { broker.commit(id, Offset(offset), rewind).await });
+        let mut history = self.history.lock().expect("no panic while it is locked");
+        history.commits.push(entry);
+        let number = history.commits.len() - 1;
+        drop(history);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        // The first poll hands it to the writer.
+        let early = call.as_mut().poll(&mut context).is_ready();
+        Some(Box::new(move |run: &mut Self| {
+            assert!(!early, "the writer has not worked yet");
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            let std::task::Poll::Ready(outcome) = call.as_mut().poll(&mut context) else { return };
+            let at = run.disk.ops();
+            let mut history = run.history.lock().expect("no panic while it is locked");
+            history.commits[number].outcome = match outcome {
+                Ok(cursor) => Outcome::Acked(cursor.0, at),
+                Err(Error::Indeterminate) => Outcome::Unknown,
+                Err(_) => Outcome::Refused,
+            };
+        }))
+    }
+
+    /// Makes a topic, or deletes the one that was made last.
+    fn topic_comes_and_goes(&mut self) -> Option<Settle> {
+        let broker = self.store.broker().clone();
+        let is_there = self.topics_made % 2 == 1;
+        let topic = format!("passing-{}", self.topics_made / 2);
+        self.topics_made += 1;
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        if is_there {
+            let at = self.disk.ops();
+            self.history.lock().expect("no panic while it is locked").deleted.push((at, topic.clone()));
+            let mut call = Box::pin(async move { broker.delete_topic(name(&topic), true).await });
+            drop(call.as_mut().poll(&mut context));
+        } else {
+            let mut call = Box::pin(async move { broker.create_topic(name(&topic), Retention::default(), true).await });
+            drop(call.as_mut().poll(&mut context));
+        }
+        None
+    }
+
+    /// The consumers, for whoever looks at the store after a cut.
+    pub(super) fn consumer_ids(&self) -> Vec<ConsumerId> {
+        self.consumers.iter().map(|(id, _)| *id).collect()
+    }
+
+    /// The furthest head that retention may have asked for before a time.
+    pub(super) fn max_heads(&self, time: u64) -> BTreeMap<String, u64> {
+        let mut heads = BTreeMap::new();
+        for (_, topic, head) in self.heads.iter().filter(|(since, ..)| *since <= time) {
+            let most = heads.entry(topic.clone()).or_default();
+            *most = (*head).max(*most);
+        }
+        heads
+    }
+}
+
+/// Reads everything there is.
+///
+/// # Errors
+/// What the store says of it.
+pub(super) fn read_all(store: &Stepped, consumers: &[ConsumerId], heads: &BTreeMap<String, u64>) -> Result<Log, Error> {
+    let mut log = Log::default();
+    for topic in store.broker().topics("", 1000).0 {
+        let range = topic.range();
+        let mut found = TopicLog {
+            head: range.head.0,
+            tail: range.tail.0,
+            records: Vec::new(),
+            max_head: heads.get(topic.name.as_str()).copied().unwrap_or(0),
+        };
+        let mut next = range.head;
+        while next < range.tail {
+            let batches = store.read(topic.name.as_str(), next, 64 * 1024)?;
+            let Some(last) = batches.last() else { break };
+            let end = BatchHeader::read(last).map_err(|error| Error::Corrupted(error.to_string()))?.next_offset();
+            let seen = records_of(topic.name.as_str(), &batches).into_iter();
+            found.records.extend(seen.filter(|seen| seen.offset >= next.0).map(|seen| (seen.offset, seen.record)));
+            next = end;
+        }
+        log.topics.insert(topic.name.to_string(), found);
+    }
+    for (number, id) in consumers.iter().enumerate() {
+        if let Ok((view, _)) = store.broker().consumer(*id) {
+            log.cursors.insert(number as u64, view.cursor.0);
+        }
+    }
+    Ok(log)
+}
+
+/// The records in stored batches, as this workload writes them. Damage is a record of nobody's.
+fn records_of(topic: &str, batches: &[bytes::Bytes]) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    for bytes in batches {
+        let base = BatchHeader::read(bytes).map_or(u64::MAX, |header| header.stamp.base_offset.0);
+        let batch = Batch::parse(bytes.clone());
+        let Ok(records) = batch.as_ref().map_err(drop).and_then(|batch| batch.records().map_err(drop)) else {
+            seen.push(Seen { topic: topic.to_owned(), offset: base, record: None });
+            continue;
+        };
+        for record in records {
+            let (offset, record) = match record {
+                Ok((offset, record)) => (offset.0, parse(&record.value)),
+                Err(_) => (base, None),
+            };
+            seen.push(Seen { topic: topic.to_owned(), offset, record });
+        }
+    }
+    seen
+}
+
+fn parse(value: &[u8]) -> Option<Stored> {
+    let text = std::str::from_utf8(value).ok()?;
+    let mut words = text.split(' ');
+    let producer = words.next()?.parse().ok()?;
+    let sequence = words.next()?.parse().ok()?;
+    Some(Stored { producer, sequence, checksum: crc32c::crc32c(value) })
+}

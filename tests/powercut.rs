@@ -1,0 +1,60 @@
+//! Power cuts on a simulated disk under the real engine: what was acknowledged is there, and nothing else (protocol.md
+//! section 8). docs/reliability.md says what is simulated, and what longer campaigns found.
+
+use connectify::{
+    planted::{Bug, Planted},
+    trial::Campaign,
+};
+
+fn campaign(seed: u64, cuts: u64) -> Campaign {
+    Campaign { seed, cuts, planted: Planted::default() }
+}
+
+#[track_caller]
+fn assert_holds(campaign: Campaign) {
+    let report = campaign.run(|_| {}).unwrap_or_else(|failure| panic!("{failure}"));
+    assert!(report.cuts >= campaign.cuts && report.double * 5 >= report.cuts, "{report:?}");
+    assert!(report.acked > 10 * report.cuts, "hardly anything was acknowledged: {report:?}");
+}
+
+#[test]
+fn every_promise_holds_wherever_the_power_is_cut() {
+    assert_holds(campaign(1, 5_000));
+}
+
+#[test]
+fn every_promise_holds_wherever_the_power_is_cut_in_other_runs() {
+    assert_holds(campaign(1_000_000, 5_000));
+}
+
+#[test]
+fn every_subset_of_what_was_not_synced_is_survived() {
+    // The second one rolls, and removes a file.
+    let (mut cuts, mut files) = (0, (0, 0));
+    for (seed, before) in [(1, 4), (2, 12)] {
+        let report = campaign(seed, 0).exhaust(before, 2).unwrap_or_else(|failure| panic!("{failure}"));
+        cuts += report.cuts;
+        files = (files.0 + report.files.0, files.1 + report.files.1);
+    }
+    assert!(cuts > 10_000, "{cuts} cuts");
+    assert!(files.0 > 0 && files.1 > 0, "no file was made or removed while the power was cut: {files:?}");
+}
+
+/// The test of the tests: each bug breaks a promise, and is found by one of 10 seeds.
+#[test]
+fn each_planted_bug_is_found() {
+    let here = [
+        Bug::SkipSync,
+        Bug::AckBeforeCommit,
+        Bug::NoDedupe,
+        Bug::ReadAhead,
+        Bug::CursorFirst,
+        Bug::SkipDirectorySync,
+        Bug::TrimTooMuch,
+    ];
+    for bug in here {
+        let found =
+            (1..=10).find_map(|seed| Campaign { planted: Planted::one(bug), ..campaign(seed, 300) }.run(|_| {}).err());
+        assert!(found.is_some(), "{bug:?} was not found");
+    }
+}
