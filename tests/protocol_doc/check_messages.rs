@@ -126,8 +126,9 @@ fn the_frames_that_are_refused_are_refused() {
 
 #[test]
 fn the_examples_of_numbers_are_right() {
-    let document = Document::read();
+    let (document, layouts) = Layouts::with_document();
     for row in &document.table(&["value", "as `u32`"]).rows {
         assert_eq!(encode_body(&row[0].parse::<u32>().unwrap()), unhex(&row[1]), "{row:?}");
+        assert_eq!(layouts.field("u32", &unhex(&row[1])).unwrap().debug, row[0]);
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Layouts {
     /// `Start`: tag, name, and what follows the tag.
     tags: Vec<(u8, String, Option<Type>)>,
     pub(crate) messages: Vec<MessageRow>,
+    /// `MAX_CONTROL_BYTES` of section 7.
+    max_control_bytes: usize,
 }
 
 /// A row of the table of opcodes.
@@ -43,7 +45,7 @@ pub(crate) struct MessageRow {
 pub(crate) type Refusal = &'static str;
 
 impl Type {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let inner = |prefix| text.strip_prefix(prefix).and_then(|rest| rest.strip_suffix('>'));
         match text {
             "u8" => Self::Byte,
@@ -97,7 +99,10 @@ impl Layouts {
             let opcode = u16::from_str_radix(row[0].trim_matches('`').trim_start_matches("0x"), 16).unwrap();
             MessageRow { opcode, name: row[1].clone(), request: name(&row[2]), answer: name(&row[3]) }
         });
-        Self { tags: tags.collect(), messages: messages.collect(), structures }
+        let limits = &document.table(&["limit", "value", "unit", "meaning"]).rows;
+        let control = limits.iter().find(|row| row[0] == "`MAX_CONTROL_BYTES`").expect("section 1.2 names it");
+        let max_control_bytes = control[1].replace(',', "").parse().unwrap();
+        Self { tags: tags.collect(), messages: messages.collect(), structures, max_control_bytes }
     }
 
     pub(crate) fn fields(&self, name: &str) -> &[(String, Type)] {
@@ -115,10 +120,28 @@ impl Layouts {
 
     /// Decodes a whole body.
     pub(crate) fn body(&self, name: &str, body: &[u8]) -> Result<Decoded, Refusal> {
-        let mut decoder = BodyDecoder { layouts: self, body, at: 0, lengths: Vec::new(), lines: Vec::new() };
-        let debug = decoder.structure(name, "")?;
+        self.whole(name, body, |decoder| decoder.structure(name, ""))
+    }
+
+    /// Decodes a field of one of the types of section 1.2, and nothing behind it.
+    pub(crate) fn field(&self, kind: &str, bytes: &[u8]) -> Result<Decoded, Refusal> {
+        self.whole(kind, bytes, |decoder| decoder.value(&Type::parse(kind), kind))
+    }
+
+    fn whole(
+        &self,
+        name: &str,
+        body: &[u8],
+        decode: impl FnOnce(&mut BodyDecoder<'_>) -> Result<String, Refusal>,
+    ) -> Result<Decoded, Refusal> {
+        let mut decoder =
+            BodyDecoder { layouts: self, body, at: 0, control_bytes: None, lengths: Vec::new(), lines: Vec::new() };
+        let debug = decode(&mut decoder)?;
         if decoder.at != body.len() {
             return Err("goes on after its last field");
+        }
+        if decoder.control_bytes.unwrap_or(decoder.at) > self.max_control_bytes {
+            return Err("control fields are over the limit");
         }
         Ok(Decoded { name: name.to_owned(), debug, lines: decoder.lines })
     }
@@ -190,6 +213,8 @@ struct BodyDecoder<'a> {
     layouts: &'a Layouts,
     body: &'a [u8],
     at: usize,
+    /// Where the batches begin, once they are reached.
+    control_bytes: Option<usize>,
     /// Values of the fields named `batch_bytes`.
     lengths: Vec<u64>,
     lines: Vec<Line>,
@@ -280,6 +305,7 @@ impl BodyDecoder<'_> {
     }
 
     fn batches(&mut self) -> Result<(), Refusal> {
+        self.control_bytes = Some(self.at);
         for (index, length) in self.lengths.clone().into_iter().enumerate() {
             let from = self.at;
             self.take(length)?;
