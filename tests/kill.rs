@@ -31,7 +31,7 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 /// Far longer than anything takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-const KILLS: u32 = 5;
+const KILLS: u32 = 20;
 const PRODUCERS: usize = 8;
 const TOPICS: usize = 4;
 /// Acknowledgements between a server's first one and its end, at most.

@@ -13,6 +13,7 @@ use std::{
 
 use super::{
     Background, EngineOptions, LiveHeads, Snapshot, StorageError, Volume,
+    guard::guarded,
     live::LiveSegment,
     rewrite::{self, Rewrite},
     seal,
@@ -168,8 +169,8 @@ impl Worker {
                 None => queue.recv().map_err(RecvTimeoutError::from),
             };
             let done = match job {
-                Ok(job) => self.work(job),
-                Err(RecvTimeoutError::Timeout) => self.step(),
+                Ok(job) => guarded(|| self.work(job)),
+                Err(RecvTimeoutError::Timeout) => guarded(|| self.step()),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             if let Err(error) = done {
@@ -266,7 +267,7 @@ impl Worker {
             return Ok(());
         };
         let number = rewrite.number();
-        match rewrite.step() {
+        match guarded(|| rewrite.step()) {
             Ok(true) => {}
             Ok(false) => {
                 self.rewrite = Some(rewrite);

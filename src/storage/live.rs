@@ -8,6 +8,7 @@ use super::{
     StorageError, Volume,
     block::Block,
     files::FileId,
+    guard::guarded,
     index::{MemoryIndex, Run},
     journal, tables,
 };
@@ -31,6 +32,13 @@ pub(super) enum LiveFile {
     Sealed,
     /// The engine is gone, and may be open again elsewhere.
     Closed,
+}
+
+impl Drop for LiveSegment {
+    /// A database that is dropped closes its file, which is as good a place to panic as any other.
+    fn drop(&mut self) {
+        drop(self.close());
+    }
 }
 
 /// redb takes a backend by value; a volume gives it boxed.
@@ -107,7 +115,7 @@ impl LiveSegment {
     pub(super) fn close(&self) -> Result<(), StorageError> {
         let mut file = self.file_mut();
         match std::mem::replace(&mut *file, LiveFile::Closed) {
-            LiveFile::Open(database) => Ok(database.close()?),
+            LiveFile::Open(database) => guarded(|| Ok(database.close()?)),
             other => {
                 *file = other;
                 Ok(())

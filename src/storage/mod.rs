@@ -27,6 +27,7 @@ mod error;
 #[cfg(test)]
 mod faulty_volume;
 mod files;
+mod guard;
 mod index;
 mod journal;
 mod keeper;

@@ -8,6 +8,7 @@ use super::{
     LogReader, StorageError, Volume,
     block::{Entries, Entry},
     cache::{Piece, TailCache},
+    guard::guarded,
     index::Run,
     live::LiveSegment,
     sealed::{self, SealedSegment},
@@ -141,8 +142,8 @@ impl LogReader for RedbReader {
             let before = gathered.from;
             let is_current = match self.segments.find(topic, gathered.from) {
                 None => break,
-                Some(Segment::Live(segment)) => self.read_live(&segment, &mut gathered)?,
-                Some(Segment::Sealed(segment)) => self.read_sealed(&segment, &mut gathered)?,
+                Some(Segment::Live(segment)) => guarded(|| self.read_live(&segment, &mut gathered))?,
+                Some(Segment::Sealed(segment)) => guarded(|| self.read_sealed(&segment, &mut gathered))?,
             };
             // A segment that was replaced is looked up again, but one that has lost its file stays where it was.
             turns_without_progress = if gathered.from > before { 0 } else { turns_without_progress + 1 };

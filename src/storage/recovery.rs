@@ -8,6 +8,7 @@ use super::{
     Recovery, StorageError, Volume,
     block::{BatchPlace, Entry, Front, front},
     files::{self, FileId},
+    guard::guarded,
     index::MemoryIndex,
     journal,
     live::{LiveSegment, open_database},
@@ -41,7 +42,7 @@ pub(super) fn recover(
 ) -> Result<Found, StorageError> {
     let (mut sealed, mut live) = (Vec::new(), Vec::new());
     for id in files::list_and_clean(volume.as_ref())? {
-        match open(volume, id).map_err(|error| error.in_file(&id.name()))? {
+        match guarded(|| open(volume, id)).map_err(|error| error.in_file(&id.name()))? {
             Opening::Sealed(segment) if live.is_empty() => sealed.push(Arc::new(segment)),
             Opening::Sealed(_) => {
                 let what = "it is sealed, but a segment before it is not".to_owned();
@@ -51,18 +52,18 @@ pub(super) fn recover(
         }
     }
     if let Some(last) = sealed.last()
-        && let Some(txn) = last.begin_read(0)?
+        && let Some(txn) = guarded(|| last.begin_read(0))?
     {
-        let snapshot = sealed::snapshot(&txn).and_then(|snapshot| into.snapshot(&snapshot));
+        let snapshot = guarded(|| sealed::snapshot(&txn)).and_then(|snapshot| into.snapshot(&snapshot));
         snapshot.map_err(|error| error.in_file(&last.id().name()))?;
     }
     let (mut found, last) = (Vec::new(), live.len().saturating_sub(1));
     for (at, (id, database)) in live.into_iter().enumerate() {
         let (id, database) = match after_failure {
-            true => write_anew(volume.as_ref(), id, database).map_err(|error| error.in_file(&id.name()))?,
+            true => guarded(|| write_anew(volume.as_ref(), id, database)).map_err(|error| error.in_file(&id.name()))?,
             false => (id, database),
         };
-        let (segment, end) = scan(id, database, into).map_err(|error| error.in_file(&id.name()))?;
+        let (segment, end) = guarded(|| scan(id, database, into)).map_err(|error| error.in_file(&id.name()))?;
         let state = (at < last).then(|| into.state());
         found.push(Live { segment: Arc::new(segment), end, state });
     }

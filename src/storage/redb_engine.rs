@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     Block, Engine, LiveHeads, LogReader, Recovery, Snapshot, StorageError, Volume,
     cache::TailCache,
+    guard::guarded,
     keeper::Keeper,
     live::LiveSegment,
     reader::RedbReader,
@@ -123,7 +124,8 @@ impl RedbEngine {
 impl Engine for RedbEngine {
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), StorageError> {
         assert!(self.active.is_none(), "an engine recovers once");
-        let Found { sealed, live } = recovery::recover(&self.volume, into, self.options.after_failure)?;
+        let found = guarded(|| recovery::recover(&self.volume, into, self.options.after_failure));
+        let Found { sealed, live } = found?;
         let last = sealed.last().map(|segment| segment.id().number);
         let last = live.last().map(|live| live.segment.id().number).or(last);
         sealed.into_iter().for_each(|segment| self.segments.put(Segment::Sealed(segment)));
@@ -141,7 +143,7 @@ impl Engine for RedbEngine {
             active.segment.publish(active.end, &block);
             self.cache.push(active.segment.id().number, active.end, Bytes::from(block.bytes.clone()));
         }
-        active.segment.write(active.end, &block.bytes, planted)?;
+        guarded(|| active.segment.write(active.end, &block.bytes, planted))?;
         if !planted.has(Bug::ReadAhead) {
             active.segment.publish(active.end, &block);
         }

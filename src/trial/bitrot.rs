@@ -37,7 +37,7 @@ pub struct Rotten {
     pub detected: u64,
     /// Everything was read as it was written.
     pub harmless: u64,
-    /// It opened without its last commit, as after a power cut: the bit was in the header that names it.
+    /// It was not closed, and opened without its last commit, as after a power cut.
     pub rolled_back: u64,
 }
 
@@ -56,20 +56,24 @@ impl Rot {
             run.steps(STEPS);
             run.disk.on_sync(None);
             let known = Known::at(&run, u64::MAX);
+            let acks = known.history.appends.iter().map(|append| append.outcome.time());
+            let acks = acks.chain(known.history.commits.iter().map(|commit| commit.outcome.time()));
+            let last = acks.flatten().max().unwrap_or(0);
+            // What it looked like before the last commit was answered.
+            let before = Known::at(&run, last.saturating_sub(1));
             let disk = run.disk.clone();
             let is_closed = rng.percent(50);
-            let files = if is_closed {
-                run.store.close().map_err(|error| error.to_string())?;
-                disk.files()
-            } else {
-                disk.files()
+            let unclean = disk.files();
+            let files = match is_closed {
+                true => run.store.close().map(|()| disk.files()).map_err(|error| error.to_string())?,
+                false => unclean,
             };
             for _ in 0..200.min(self.flips - report.flips) {
                 let (name, at, bit) = choose(&files, &mut rng);
                 let mut damaged = files.clone();
                 damaged.get_mut(&name).expect("it was chosen among them")[at] ^= 1 << bit;
                 report.flips += 1;
-                let found = self.look(damaged, &known, &mut report);
+                let found = self.look(damaged, &known, (!is_closed).then_some(&before), &mut report);
                 found.map_err(|what| {
                     format!("seed {seed}, bit {bit} of byte {at} of {name}, closed {is_closed}: {what}")
                 })?;
@@ -79,7 +83,15 @@ impl Rot {
         Ok(report)
     }
 
-    fn look(&self, files: BTreeMap<String, Vec<u8>>, known: &Known, report: &mut Rotten) -> Result<(), String> {
+    /// Opens damaged files and reads them. A file that was not closed may have lost its last commit: a bit of it that is
+    /// another cannot be told from a commit that was under way when the power went.
+    fn look(
+        &self,
+        files: BTreeMap<String, Vec<u8>>,
+        known: &Known,
+        before: Option<&Known>,
+        report: &mut Rotten,
+    ) -> Result<(), String> {
         let disk = SimDisk::holding(files);
         let opened = catch_unwind(AssertUnwindSafe(|| workload::open(&disk, self.planted)));
         let Ok(store) = opened.map_err(|_| "opening it panicked".to_owned())? else {
@@ -93,6 +105,7 @@ impl Rot {
         };
         match check(&known.history, &log) {
             Ok(()) => report.harmless += 1,
+            Err(_) if before.is_some_and(|before| check(&before.history, &log).is_ok()) => report.rolled_back += 1,
             Err(violation) => return Err(violation.to_string()),
         }
         Ok(())

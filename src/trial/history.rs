@@ -27,6 +27,15 @@ pub enum Outcome<T> {
 }
 
 impl<T: Copy> Outcome<T> {
+    /// When it was acknowledged, if it was.
+    #[must_use]
+    pub fn time(self) -> Option<u64> {
+        match self {
+            Self::Acked(_, at) => Some(at),
+            _ => None,
+        }
+    }
+
     /// As it was known at a time: what was answered later was unknown then.
     #[must_use]
     pub fn as_of(self, time: u64) -> Self {

@@ -11,6 +11,8 @@
 
 mod bitrot;
 mod checker;
+#[cfg(test)]
+mod checker_tests;
 mod cut;
 mod disk;
 mod history;
