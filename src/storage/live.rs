@@ -1,6 +1,9 @@
 //! A live segment: the active one, the prepared one, and those that wait to be sealed.
 
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend};
 
@@ -75,6 +78,21 @@ impl StorageBackend for Boxed {
 pub(super) fn open_database(volume: &dyn Volume, name: &str) -> Result<Database, StorageError> {
     let backend = Boxed(volume.create(name)?);
     Ok(Builder::new().set_cache_size(ACTIVE_CACHE_BYTES).create_with_backend(backend)?)
+}
+
+/// Opens a file whose every page is as it was written: either the repair after a crash has looked at them, or this does.
+/// A page of the tree that is damaged could otherwise hide the end of the journal.
+pub(super) fn open_verified(volume: &dyn Volume, name: &str) -> Result<Database, StorageError> {
+    let backend = Boxed(volume.create(name)?);
+    let repaired = Arc::new(AtomicBool::new(false));
+    let tell = repaired.clone();
+    let mut builder = Builder::new();
+    builder.set_cache_size(ACTIVE_CACHE_BYTES).set_repair_callback(move |_| tell.store(true, Relaxed));
+    let mut database = builder.create_with_backend(backend)?;
+    if !repaired.load(Relaxed) && !database.check_integrity()? {
+        return Err(StorageError::Corrupted("a page of it fails its checksum".to_owned()));
+    }
+    Ok(database)
 }
 
 impl LiveSegment {

@@ -11,7 +11,7 @@ use super::{
     guard::guarded,
     index::MemoryIndex,
     journal,
-    live::{LiveSegment, open_database},
+    live::{LiveSegment, open_database, open_verified},
     sealed::{self, Opened, SealedSegment},
     tables,
 };
@@ -79,8 +79,8 @@ fn open(volume: &Arc<dyn Volume>, id: FileId) -> Result<Opening, StorageError> {
     if let Opened::Sealed(segment) = SealedSegment::open(volume, id)? {
         return Ok(Opening::Sealed(segment));
     }
-    // Repairs the file when it was not closed cleanly: a walk of one segment, however long the log is.
-    let database = open_database(volume.as_ref(), &id.name())?;
+    // Repairs or verifies the file: a walk of one segment, however long the log is.
+    let database = open_verified(volume.as_ref(), &id.name())?;
     let txn = database.begin_read()?;
     tables::check_format(&txn)?;
     let spans = tables::read_spans(&txn)?;
