@@ -16,13 +16,15 @@ mod checker_tests;
 mod cut;
 mod disk;
 mod history;
+mod iofault;
 mod powercut;
 mod rng;
 mod workload;
 
 pub use bitrot::{Rot, Rotten};
 pub use checker::{Violation, check};
-pub use disk::SimDisk;
+pub use disk::{Fault, SimDisk};
 pub use history::{Append, Commit, History, Log, Outcome, Read, Seen, Stored, TopicLog};
+pub use iofault::{Weathered, weather};
 pub use powercut::{Campaign, Failure, Report};
 pub use rng::Rng;

@@ -87,9 +87,17 @@ impl Known {
         Self { history, consumers: run.consumer_ids(), heads: run.max_heads(time) }
     }
 
+    /// Opens these files, and looks.
+    pub(super) fn verify_files(&self, files: BTreeMap<String, Vec<u8>>, planted: Planted) -> Result<(), String> {
+        self.verify_disk(SimDisk::holding(files), planted).map(drop)
+    }
+
     /// Opens what a cut left, and looks. Gives the disk, with what the recovery did to it.
     fn verify(&self, image: Image, planted: Planted) -> Result<SimDisk, String> {
-        let disk = SimDisk::with(image);
+        self.verify_disk(SimDisk::with(image), planted)
+    }
+
+    fn verify_disk(&self, disk: SimDisk, planted: Planted) -> Result<SimDisk, String> {
         let opened = catch_unwind(AssertUnwindSafe(|| workload::open(&disk, planted)));
         let store = opened.map_err(|_| "opening it panicked".to_owned())?;
         let store = store.map_err(|error| format!("it does not open: {}", chain(&error)))?;

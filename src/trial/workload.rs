@@ -24,7 +24,8 @@ use crate::{
 const SEGMENT_BYTES: u64 = 12 * 1024;
 /// Of the topic that forgets.
 const RETENTION_BYTES: u64 = 14 * 1024;
-const TOPICS: [&str; 3] = ["kept", "other", "forgetful"];
+pub(super) const FORGETFUL_TOPIC: &str = "forgetful";
+const TOPICS: [&str; 3] = ["kept", "other", FORGETFUL_TOPIC];
 /// A writer of the topic that forgets.
 const FORGETFUL: usize = 2;
 /// Steps with the same kind of work.
@@ -99,7 +100,7 @@ impl Run {
         };
         run.watch();
         for (number, topic) in TOPICS.into_iter().cycle().take(5).enumerate() {
-            let retention = Retention { bytes: (topic == "forgetful").then_some(RETENTION_BYTES), age_us: None };
+            let retention = Retention { bytes: (topic == FORGETFUL_TOPIC).then_some(RETENTION_BYTES), age_us: None };
             let producer = format!("p{number}");
             let state = run.store.call(|broker| async move {
                 broker.register_producer(name(topic), Some(producer), Some(retention)).await
