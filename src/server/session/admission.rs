@@ -134,6 +134,8 @@ impl Admission {
         let InboundBudget { arriving: budget, last, waiting, capacity, .. } = &*self.server;
         let step = match budget.available_permits() > capacity / 2 {
             true => (arriving.bytes * STEP_FACTOR).max(STEP_BYTES),
+            // A short frame never holds a part and waits for more.
+            false if bytes <= STEP_BYTES => bytes,
             false => (has * 2).max(SMALL_STEP_BYTES),
         };
         let room = step.max(arriving.bytes).min(bytes);
@@ -145,13 +147,18 @@ impl Admission {
                 let _waiting = Waiting::new(waiting);
                 arriving.held = Some(acquire(budget, room).await);
             }
-            (Err(_), Some(_)) => {
+            (Err(_), Some(held)) => {
                 let _waiting = Waiting::new(waiting);
-                // A large step does not wait in front of small ones, and who goes on needs no part any more.
-                arriving.last = Some(acquire(last, 1).await);
-                arriving.held = None;
-                arriving.bytes = bytes;
-                return;
+                // A large step does not wait in front of small ones.
+                let is_small = room <= STEP_BYTES;
+                tokio::select! {
+                    permit = acquire(budget, room - arriving.bytes), if is_small => held.merge(permit),
+                    last = acquire(last, 1) => {
+                        // Who goes on needs no part any more.
+                        (arriving.last, arriving.held, arriving.bytes) = (Some(last), None, bytes);
+                        return;
+                    }
+                }
             }
         }
         arriving.bytes = room;

@@ -17,7 +17,7 @@ use super::{
     outbox::{Held, Outbox},
 };
 use crate::{
-    limits::KEEPALIVE,
+    limits::{FRAME_GRACE, KEEPALIVE},
     protocol::{ErrorBody, ErrorCode, Frame, FrameDecoder, Ping, encode_request},
 };
 
@@ -99,7 +99,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 entered = Some(own);
                 let has = self.buffer.len();
                 while arriving.room() < bytes.min(has + ARRIVING_BYTES) {
-                    self.wait(outbox, admission.arrive(&mut arriving, has, bytes)).await?;
+                    self.arrive(outbox, admission, &mut arriving, bytes).await?;
                 }
                 if has >= LARGE_READ_BYTES / 2 {
                     self.buffer.reserve(arriving.room() - has);
@@ -109,6 +109,25 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             let most = if arriving.room() > 0 { arriving.room() - self.buffer.len() } else { self.read_bytes };
             self.fill(outbox, most).await?;
         }
+    }
+
+    /// Waits for room for the next step of a frame. Who has a part of the memory does not keep it for ever meanwhile.
+    async fn arrive(
+        &mut self,
+        outbox: &Outbox,
+        admission: &Admission,
+        arriving: &mut Arriving,
+        bytes: usize,
+    ) -> Result<(), End> {
+        let (has, holds) = (self.buffer.len(), arriving.room() > 0);
+        let wait = self.wait(outbox, admission.arrive(arriving, has, bytes));
+        if !holds {
+            return wait.await;
+        }
+        tokio::time::timeout(FRAME_GRACE, wait).await.unwrap_or_else(|_| {
+            let message = format!("no room for a frame of {bytes} bytes within {} s", FRAME_GRACE.as_secs());
+            Err(End::GoAway(ErrorBody::new(ErrorCode::TooSlow, message, Vec::new())))
+        })
     }
 
     /// Waits for room. The peer may be silent for as long as we are deaf, but must know that we are there.
