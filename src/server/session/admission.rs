@@ -40,8 +40,9 @@ const MAX_BYTES: usize = MAX_FRAME_BYTES + 4;
 /// The first step, and the factor of the others, while there is plenty.
 const STEP_BYTES: usize = 256 * 1024;
 const STEP_FACTOR: usize = 4;
-/// The first step when there is not; the others double what is there.
-const SMALL_STEP_BYTES: usize = 8 * 1024;
+/// Steps when there is not: as much again as is there, within these bounds.
+const MIN_STEP_BYTES: usize = 8 * 1024;
+const MAX_STEP_BYTES: usize = 64 * 1024;
 
 impl InboundBudget {
     pub(in crate::server) fn new(bytes: usize) -> Self {
@@ -74,6 +75,14 @@ impl Arriving {
     /// Bytes that may be in memory now.
     pub(super) fn room(&self) -> usize {
         self.bytes
+    }
+
+    fn take(&mut self, permit: OwnedSemaphorePermit, room: usize) {
+        self.bytes = room.max(self.bytes);
+        match &mut self.held {
+            Some(held) => held.merge(permit),
+            None => self.held = Some(permit),
+        }
     }
 }
 
@@ -132,36 +141,27 @@ impl Admission {
     /// socket is not read.
     pub(super) async fn arrive(&self, arriving: &mut Arriving, has: usize, bytes: usize) {
         let InboundBudget { arriving: budget, last, waiting, capacity, .. } = &*self.server;
-        let step = match budget.available_permits() > capacity / 2 {
-            true => (arriving.bytes * STEP_FACTOR).max(STEP_BYTES),
-            // A short frame never holds a part and waits for more.
-            false if bytes <= STEP_BYTES => bytes,
-            false => (has * 2).max(SMALL_STEP_BYTES),
-        };
-        let room = step.max(arriving.bytes).min(bytes);
-        let more = u32::try_from(room - arriving.bytes).expect("frames are under 4 GiB");
-        match (budget.clone().try_acquire_many_owned(more), &mut arriving.held) {
-            (Ok(permit), Some(held)) => held.merge(permit),
-            (Ok(permit), None) => arriving.held = Some(permit),
-            (Err(_), None) => {
-                let _waiting = Waiting::new(waiting);
-                arriving.held = Some(acquire(budget, room).await);
-            }
-            (Err(_), Some(held)) => {
-                let _waiting = Waiting::new(waiting);
-                // A large step does not wait in front of small ones.
-                let is_small = room <= STEP_BYTES;
-                tokio::select! {
-                    permit = acquire(budget, room - arriving.bytes), if is_small => held.merge(permit),
-                    last = acquire(last, 1) => {
-                        // Who goes on needs no part any more.
-                        (arriving.last, arriving.held, arriving.bytes) = (Some(last), None, bytes);
-                        return;
-                    }
-                }
-            }
+        let large = (arriving.bytes * STEP_FACTOR).max(STEP_BYTES).min(bytes);
+        let is_plenty = budget.available_permits() > capacity / 2;
+        if is_plenty && let Ok(permit) = budget.clone().try_acquire_many_owned(count(large - arriving.bytes)) {
+            return arriving.take(permit, large);
         }
-        arriving.bytes = room;
+        // A short frame never holds a part and waits for more; a longer one waits for small steps.
+        let small =
+            if bytes <= STEP_BYTES { bytes } else { (has + has.clamp(MIN_STEP_BYTES, MAX_STEP_BYTES)).min(bytes) };
+        let more = small.saturating_sub(arriving.bytes);
+        let _waiting = Waiting::new(waiting);
+        // What came unasked is at most one read, so a step is a small part of the budget.
+        assert!(more <= *capacity, "{more} bytes are more than all of the budget");
+        if arriving.held.is_none() {
+            return arriving.take(acquire(budget, more).await, small);
+        }
+        tokio::select! {
+            biased;
+            permit = acquire(budget, more) => arriving.take(permit, small),
+            // Who goes on needs no part any more.
+            last = acquire(last, 1) => (arriving.last, arriving.held, arriving.bytes) = (Some(last), None, bytes),
+        }
     }
 
     /// Waits until there is room for a frame of `bytes` that is all there. While it waits, the socket is not read.
@@ -176,9 +176,12 @@ impl Admission {
     }
 }
 
-async fn acquire(semaphore: &Arc<Semaphore>, count: usize) -> OwnedSemaphorePermit {
-    let count = u32::try_from(count).expect("frames are under 4 GiB");
-    semaphore.clone().acquire_many_owned(count).await.expect(NEVER_CLOSED)
+async fn acquire(semaphore: &Arc<Semaphore>, permits: usize) -> OwnedSemaphorePermit {
+    semaphore.clone().acquire_many_owned(count(permits)).await.expect(NEVER_CLOSED)
+}
+
+fn count(permits: usize) -> u32 {
+    u32::try_from(permits).expect("frames are under 4 GiB")
 }
 
 #[cfg(test)]
@@ -226,6 +229,8 @@ mod tests {
         let mut held = Vec::new();
         for _ in 0..100 {
             let mut small = Arriving::default();
+            // Not to be told to wait because this task has done enough for now.
+            tokio::task::yield_now().await;
             admission.arrive(&mut small, 2048, STEP_BYTES).now_or_never().expect("there is room for it");
             held.push(small);
             held.truncate(20);
@@ -265,8 +270,9 @@ mod tests {
         let budget = budget();
         let admission = Admission::new(budget.clone());
         let mut held = Vec::new();
-        for _ in 0..500 {
+        for _ in 0..300 {
             let mut little = Arriving::default();
+            tokio::task::yield_now().await;
             admission.arrive(&mut little, 2048, MAX_BYTES).now_or_never().expect("there is room for it");
             held.push(little);
         }

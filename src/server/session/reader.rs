@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 use futures::FutureExt as _;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -179,10 +179,12 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             if self.buffer.capacity() - self.buffer.len() < MIN_SPARE_BYTES.min(most) {
                 self.buffer.reserve(self.read_bytes.min(most));
             }
-            let room = self.buffer.capacity() - self.buffer.len();
+            // What is left of an earlier frame's buffer may be more than this one has room for.
+            let room = most.min(self.buffer.capacity() - self.buffer.len());
+            let mut spare = (&mut self.buffer).limit(room);
             tokio::select! {
                 biased;
-                read = self.stream.read_buf(&mut self.buffer) => {
+                read = self.stream.read_buf(&mut spare) => {
                     let count = read?;
                     if count == 0 {
                         return Err(End::Finished);
