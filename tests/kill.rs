@@ -36,6 +36,8 @@ const PRODUCERS: usize = 8;
 const TOPICS: usize = 4;
 /// Acknowledgements between a server's first one and its end, at most.
 const MAX_ACKS: u64 = 1500;
+/// Of a large record.
+const LARGE_BYTES: usize = 200_000;
 /// Records that a producer has not seen acknowledged, at most.
 const AHEAD: usize = 200;
 
@@ -104,7 +106,9 @@ async fn produce(shared: Arc<Shared>, who: usize) -> Vec<Acknowledged> {
     for number in 0.. {
         let is_over = shared.is_over.load(SeqCst);
         if !is_over {
-            let value = format!("{who}-{number}-{}", "x".repeat((number * 37 + who) % 900));
+            // Some are so large that their pages take another way to the disk.
+            let filler = if who == 0 && number % 25 == 0 { LARGE_BYTES } else { (number * 37 + who) % 900 };
+            let value = format!("{who}-{number}-{}", "x".repeat(filler));
             let ticket = producer.enqueue(Record::new(value.clone())).await.expect("the producer lives on");
             ahead.push_back((value, ticket));
         }
