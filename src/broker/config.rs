@@ -69,4 +69,6 @@ pub struct Status {
     pub stored_bytes: u64,
     /// Bytes left on the filesystem; `None` without one.
     pub free_bytes: Option<u64>,
+    /// Appends are refused while less than this is left.
+    pub reserve_bytes: u64,
 }

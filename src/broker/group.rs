@@ -147,16 +147,16 @@ impl<'a> Group<'a> {
             _ => self.store(*topic, *batch.header(), batch.as_bytes()),
         });
         let appended = appended.collect();
-        let planted = self.state.planted.has(Bug::CursorFirst);
+        let is_early = self.state.planted.has(Bug::CursorFirst);
+        if is_early {
+            std::mem::swap(&mut self.block, &mut self.early);
+        }
         for (id, offset) in &appending.commits {
             let cursor = self.state.consumers[id].cursor.max(*offset);
-            if planted {
-                std::mem::swap(&mut self.block, &mut self.early);
-            }
             self.move_cursor(*id, cursor);
-            if planted {
-                std::mem::swap(&mut self.block, &mut self.early);
-            }
+        }
+        if is_early {
+            std::mem::swap(&mut self.block, &mut self.early);
         }
         Ok(appended)
     }
@@ -255,11 +255,9 @@ impl<'a> Group<'a> {
         name: Option<String>,
         create: Option<Retention>,
     ) -> Result<ProducerState, Error> {
-        if let Some(retention) = create {
-            decide::create_topic(self.state, topic, retention)?;
-        }
-        if create.is_none() {
-            decide::topic_named(self.state, topic)?;
+        match create {
+            Some(retention) => drop(decide::create_topic(self.state, topic, retention)?),
+            None => drop(decide::topic_named(self.state, topic)?),
         }
         let producer = match decide::registered_producer(self.state, topic, name.as_deref()) {
             Some(producer) => {

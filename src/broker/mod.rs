@@ -87,14 +87,21 @@ impl Broker {
     /// # Errors
     /// [`StorageError`] when the data cannot be opened.
     pub fn open(place: Place, config: BrokerConfig) -> Result<Self, StorageError> {
-        let open = place.into_engine(&config)?;
-        let (queue, view) = (Arc::new(Queue::default()), Arc::new(View::default()));
-        let writer = Writer::open(config, open, queue.clone(), view.clone())?;
+        let (broker, writer) = Self::assemble(place, config)?;
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run());
         let thread =
             thread.map_err(|source| StorageError::Io { what: "starting the writer thread".to_owned(), source })?;
-        let disk_reads = Arc::new(Semaphore::new(MAX_DISK_READS));
-        Ok(Self { queue: Arc::new(OpenQueue(queue)), view, disk_reads, writer: Arc::new(Mutex::new(Some(thread))) })
+        *broker.writer.lock().expect("no panic while it is locked") = Some(thread);
+        Ok(broker)
+    }
+
+    /// A broker, and its writer, which does not work yet.
+    fn assemble(place: Place, config: BrokerConfig) -> Result<(Self, Writer), StorageError> {
+        let open = place.into_engine(&config)?;
+        let (queue, view) = (Arc::new(Queue::default()), Arc::new(View::default()));
+        let writer = Writer::open(config, open, queue.clone(), view.clone())?;
+        let (queue, disk_reads) = (Arc::new(OpenQueue(queue)), Arc::new(Semaphore::new(MAX_DISK_READS)));
+        Ok((Self { queue, view, disk_reads, writer: Arc::default() }, writer))
     }
 
     /// Appends batches and moves cursors, all or nothing. `done` is called on the writer thread once they are

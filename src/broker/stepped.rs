@@ -1,16 +1,11 @@
 //! A broker without a thread of its own: whoever drives it says when the writer works. So a run can be repeated.
 
-use std::{
-    future::Future,
-    pin::pin,
-    sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
-};
+use std::{future::Future, pin::pin, sync::Arc};
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use futures::FutureExt as _;
 
-use super::{Broker, BrokerConfig, Error, MAX_DISK_READS, OpenQueue, Place, Queue, View, Writer};
+use super::{Broker, BrokerConfig, Error, Place, View, Writer};
 use crate::{
     record::{BatchHeader, Offset},
     storage::StorageError,
@@ -47,12 +42,8 @@ impl Stepped {
     /// # Errors
     /// As [`Broker::open`].
     pub fn open(place: Place, config: BrokerConfig) -> Result<Self, StorageError> {
-        let open = place.into_engine(&config)?;
-        let (queue, view) = (Arc::new(Queue::default()), Arc::new(View::default()));
-        let writer = Writer::open(config, open, queue.clone(), view.clone())?;
-        let queue = Arc::new(OpenQueue(queue));
-        let disk_reads = Arc::new(Semaphore::new(MAX_DISK_READS));
-        Ok(Self { broker: Broker { queue, view, disk_reads, writer: Arc::new(Mutex::new(None)) }, writer })
+        let (broker, writer) = Broker::assemble(place, config)?;
+        Ok(Self { broker, writer })
     }
 
     /// The broker, to hand operations to.
@@ -72,9 +63,8 @@ impl Stepped {
     /// When it waits for something that no step brings.
     pub fn call<T, F: Future<Output = T>>(&mut self, call: impl FnOnce(Broker) -> F) -> T {
         let mut call = pin!(call(self.broker.clone()));
-        let mut context = Context::from_waker(Waker::noop());
         for _ in 0..1000 {
-            if let Poll::Ready(output) = call.as_mut().poll(&mut context) {
+            if let Some(output) = call.as_mut().now_or_never() {
                 return output;
             }
             self.writer.step();

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Error, Retention, Status,
+    Error, Health, Retention, Status,
     state::{Consumer, State, Topic},
 };
 use crate::{
@@ -187,7 +187,11 @@ impl View {
 
     pub(super) fn status(&self) -> Status {
         let (stored_bytes, free_bytes) = self.reader().map_or((0, None), |reader| reader.space());
-        Status { stored_bytes, free_bytes, ..self.last_status() }
+        let last = self.last_status();
+        // Nobody may have tried to append since the disk became full.
+        let is_full = last.health == Health::Well && free_bytes.is_some_and(|free| free < last.reserve_bytes);
+        let health = if is_full { Health::DiskFull } else { last.health };
+        Status { stored_bytes, free_bytes, health, ..last }
     }
 
     /// Without a look at the files.

@@ -179,6 +179,7 @@ impl Writer {
             topics,
             producers,
             consumers,
+            reserve_bytes: self.config.reserve_bytes,
             ..Status::default()
         });
     }

@@ -105,10 +105,6 @@ impl ServerConfig {
         self
     }
 
-    pub(super) fn reserve_bytes(&self) -> u64 {
-        self.reserve_bytes
-    }
-
     pub(super) fn is_ephemeral(&self) -> bool {
         self.data_dir.is_none()
     }

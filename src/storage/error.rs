@@ -46,6 +46,19 @@ impl StorageError {
         move |source| Self::Io { what, source }
     }
 
+    /// The error and what caused it, on one line.
+    #[must_use]
+    pub fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        text
+    }
+
     /// Says which file it is that is corrupted.
     pub(super) fn in_file(self, name: &str) -> Self {
         match self {

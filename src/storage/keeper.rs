@@ -191,7 +191,7 @@ impl Worker {
     }
 
     fn fail(&self, error: &StorageError) {
-        let failure = report(error);
+        let failure = error.with_causes();
         tracing::error!(error = failure, "background work on the data files failed");
         *self.shared.failure.lock().expect("no panic while it is locked") = Some(failure);
     }
@@ -275,7 +275,7 @@ impl Worker {
             }
             Err(error) => {
                 // An old segment that cannot be read is no reason to stop appending: it stays as it is.
-                tracing::error!(segment = number, error = report(&error), "a segment cannot be rewritten");
+                tracing::error!(segment = number, error = error.with_causes(), "a segment cannot be rewritten");
                 self.unreadable.insert(number);
                 rewrite.abandon(self.volume.as_ref())?;
                 return self.next_rewrite();
@@ -286,16 +286,4 @@ impl Worker {
         tracing::info!(segment = number, "rewrote a segment");
         self.next_rewrite()
     }
-}
-
-/// An error and what caused it, on one line.
-fn report(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

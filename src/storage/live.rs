@@ -9,7 +9,7 @@ use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend};
 
 use super::{
     StorageError, Volume,
-    block::Block,
+    block::BatchPlace,
     files::FileId,
     guard::guarded,
     index::{MemoryIndex, Run},
@@ -162,9 +162,9 @@ impl LiveSegment {
     }
 
     /// Lets readers see the batches of a block that is durable at `position`.
-    pub(super) fn publish(&self, position: u64, block: &Block) {
+    pub(super) fn publish(&self, position: u64, batches: &[BatchPlace]) {
         let mut index = self.index.write().expect("no panic while the index is locked");
-        block.batches.iter().for_each(|place| index.add(position, place));
+        batches.iter().for_each(|place| index.add(position, place));
     }
 
     /// The runs to read for what is at or after `from`; `None` when nothing is.

@@ -81,9 +81,7 @@ impl Gathered {
         }
         Ok(())
     }
-}
 
-impl Gathered {
     /// Takes the topic's batches out of what was read from disk.
     fn take_read(&mut self, journal: Vec<u8>) -> Result<(), StorageError> {
         let memory = journal.len();

@@ -85,9 +85,6 @@ impl RedbEngine {
     /// An engine on a volume that nobody else uses. Nothing is read before [`Engine::recover`].
     #[must_use]
     pub fn new(volume: Arc<dyn Volume>, options: EngineOptions) -> Self {
-        #[cfg(feature = "trial")]
-        let volume =
-            if options.planted.has(Bug::SkipDirectorySync) { super::volume::forgetful(volume) } else { volume };
         let cache = Arc::new(TailCache::new(options.tail_cache_bytes));
         Self { options, volume, segments: Arc::default(), cache, active: None }
     }
@@ -139,20 +136,20 @@ impl Engine for RedbEngine {
         let active = self.active.as_mut().expect("recover comes first");
         active.keeper.check()?;
         let planted = self.options.planted;
+        let Block { bytes, batches } = block;
+        let bytes = Bytes::from(bytes);
+        let show = || {
+            active.segment.publish(active.end, &batches);
+            self.cache.push(active.segment.id().number, active.end, bytes.clone());
+        };
         if planted.has(Bug::ReadAhead) {
-            active.segment.publish(active.end, &block);
-            self.cache.push(active.segment.id().number, active.end, Bytes::from(block.bytes.clone()));
+            show();
         }
-        guarded(|| active.segment.write(active.end, &block.bytes, planted))?;
+        guarded(|| active.segment.write(active.end, &bytes, planted))?;
         if !planted.has(Bug::ReadAhead) {
-            active.segment.publish(active.end, &block);
+            show();
         }
-        let bytes = Bytes::from(block.bytes);
-        let len = bytes.len() as u64;
-        if !planted.has(Bug::ReadAhead) {
-            self.cache.push(active.segment.id().number, active.end, bytes);
-        }
-        active.end += len;
+        active.end += bytes.len() as u64;
         Ok(())
     }
 

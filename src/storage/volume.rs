@@ -59,49 +59,6 @@ pub trait Volume: Send + Sync + fmt::Debug {
     fn free_bytes(&self) -> Option<u64>;
 }
 
-/// A volume whose directory is not synced, as a bug would have it.
-#[cfg(feature = "trial")]
-pub(super) fn forgetful(volume: std::sync::Arc<dyn Volume>) -> std::sync::Arc<dyn Volume> {
-    #[derive(Debug)]
-    struct Forgetful(std::sync::Arc<dyn Volume>);
-
-    impl Volume for Forgetful {
-        fn create(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
-            self.0.create(name)
-        }
-
-        fn open(&self, name: &str) -> Result<Option<Box<dyn StorageBackend>>, StorageError> {
-            self.0.open(name)
-        }
-
-        fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
-            self.0.rename(from, to)
-        }
-
-        fn remove(&self, name: &str) -> Result<(), StorageError> {
-            self.0.remove(name)
-        }
-
-        fn list(&self) -> Result<Vec<String>, StorageError> {
-            self.0.list()
-        }
-
-        fn sync(&self) -> Result<(), StorageError> {
-            Ok(())
-        }
-
-        fn stored_bytes(&self) -> u64 {
-            self.0.stored_bytes()
-        }
-
-        fn free_bytes(&self) -> Option<u64> {
-            self.0.free_bytes()
-        }
-    }
-
-    std::sync::Arc::new(Forgetful(volume))
-}
-
 /// A directory that this process has for itself.
 #[derive(Debug)]
 pub struct DirVolume {

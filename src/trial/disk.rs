@@ -57,6 +57,8 @@ struct State {
     tried: u64,
     failed: u64,
     free: Option<u64>,
+    /// Whether the directory is synced in vain, as if nobody had asked for it.
+    skips_directory_syncs: bool,
 }
 
 /// Called when a sync begins, before anything is durable by it.
@@ -112,6 +114,11 @@ impl SimDisk {
     /// Says how much room is left.
     pub fn set_free_bytes(&self, free: Option<u64>) {
         self.state().free = free;
+    }
+
+    /// From now on the directory is synced in vain.
+    pub(super) fn skip_directory_syncs(&self) {
+        self.state().skips_directory_syncs = true;
     }
 
     /// Calls `probe` whenever a sync begins.
@@ -257,7 +264,9 @@ impl Volume for SimDisk {
     fn sync(&self) -> Result<(), StorageError> {
         let mut state = self.state();
         state.try_one().map_err(failed("the directory"))?;
-        state.ops.push(Op::SyncDirectory);
+        if !state.skips_directory_syncs {
+            state.ops.push(Op::SyncDirectory);
+        }
         Ok(())
     }
 

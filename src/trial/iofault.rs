@@ -56,7 +56,7 @@ pub fn weather(seed: u64, fault: Fault) -> Result<Weathered, String> {
     // The process ends here; what it had written is in the files, synced or not.
     let disk = run.disk.clone();
     drop(run.store);
-    known.verify_files(disk.files(), planted)?;
+    known.verify(SimDisk::holding(disk.files()), planted)?;
     Ok(report)
 }
 

@@ -10,7 +10,7 @@ use std::{
 use super::{
     Rng, SimDisk, Violation, check,
     cut::Cutter,
-    disk::{Image, Op},
+    disk::Op,
     history::History,
     workload::{self, Run},
 };
@@ -87,32 +87,17 @@ impl Known {
         Self { history, consumers: run.consumer_ids(), heads: run.max_heads(time) }
     }
 
-    /// Opens these files, and looks.
-    pub(super) fn verify_files(&self, files: BTreeMap<String, Vec<u8>>, planted: Planted) -> Result<(), String> {
-        self.verify_disk(SimDisk::holding(files), planted).map(drop)
-    }
-
-    /// Opens what a cut left, and looks. Gives the disk, with what the recovery did to it.
-    fn verify(&self, image: Image, planted: Planted) -> Result<SimDisk, String> {
-        self.verify_disk(SimDisk::with(image), planted)
-    }
-
-    fn verify_disk(&self, disk: SimDisk, planted: Planted) -> Result<SimDisk, String> {
+    /// Opens what is on a disk, and looks. Gives the disk back, with what the recovery did to it.
+    pub(super) fn verify(&self, disk: SimDisk, planted: Planted) -> Result<SimDisk, String> {
         let opened = catch_unwind(AssertUnwindSafe(|| workload::open(&disk, planted)));
         let store = opened.map_err(|_| "opening it panicked".to_owned())?;
-        let store = store.map_err(|error| format!("it does not open: {}", chain(&error)))?;
+        let store = store.map_err(|error| format!("it does not open: {}", error.with_causes()))?;
         let log = workload::read_all(&store, &self.consumers, &self.heads);
         let log = log.map_err(|error| format!("it cannot be read: {error}"))?;
         check(&self.history, &log).map_err(|violation: Violation| violation.to_string())?;
         drop(store);
         Ok(disk)
     }
-}
-
-/// An error and what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let source = error.source().map(|source| format!(": {}", chain(source)));
-    format!("{error}{}", source.unwrap_or_default())
 }
 
 impl Report {
@@ -169,14 +154,16 @@ impl Campaign {
             let known = Known::at(&run, cut);
             report.cuts += 1;
             report.acked += known.history.appends.iter().map(|append| append.offsets.len() as u64).sum::<u64>();
-            let disk = known.verify(cutter.sample(&mut rng), self.planted).map_err(|what| fail(cut, None, what))?;
+            let disk = known
+                .verify(SimDisk::with(cutter.sample(&mut rng)), self.planted)
+                .map_err(|what| fail(cut, None, what))?;
             if rng.percent(DOUBLE_PERCENT) && disk.ops() > 0 {
                 let second = rng.below(disk.ops() + 1);
                 let mut again = Cutter::new(disk.story());
                 again.advance(second);
                 report.cuts += 1;
                 report.double += 1;
-                let verified = known.verify(again.sample(&mut rng), self.planted);
+                let verified = known.verify(SimDisk::with(again.sample(&mut rng)), self.planted);
                 verified.map_err(|what| fail(cut, Some(second), what))?;
             }
         }
@@ -208,7 +195,7 @@ impl Campaign {
             for kept in 0..1 << open.min(EXHAUSTIVE_OPEN) {
                 let image = if open <= EXHAUSTIVE_OPEN { cutter.exactly(kept) } else { cutter.sample(&mut rng) };
                 report.cuts += 1;
-                known.verify(image, self.planted).map_err(|what| fail(cut, what))?;
+                known.verify(SimDisk::with(image), self.planted).map_err(|what| fail(cut, what))?;
             }
         }
         Ok(report)

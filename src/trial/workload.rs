@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use futures::FutureExt as _;
+
 use super::{
     Rng, SimDisk,
     history::{Append, Commit, History, Log, Outcome, Read, Seen, Stored, TopicLog},
@@ -13,7 +15,7 @@ use crate::{
     broker::{
         Appending, Background, BrokerConfig, Error, Place, ProducerState, Retention, StartAt, Stepped, StorageError,
     },
-    planted::Planted,
+    planted::{Bug, Planted},
     record::{
         Batch, BatchBuilder, BatchHeader, Compression, ConsumerId, Offset, Record, Sequence, SequenceRange, Timestamp,
         TopicName,
@@ -33,6 +35,9 @@ const FOCUS_STEPS: usize = 10;
 
 /// Opens the store on a disk.
 pub(super) fn open(disk: &SimDisk, planted: Planted) -> Result<Stepped, StorageError> {
+    if planted.has(Bug::SkipDirectorySync) {
+        disk.skip_directory_syncs();
+    }
     let config = BrokerConfig {
         segment_bytes: SEGMENT_BYTES,
         tail_cache_bytes: 32 * 1024,
@@ -268,13 +273,11 @@ impl Run {
         history.commits.push(entry);
         let number = history.commits.len() - 1;
         drop(history);
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         // The first poll hands it to the writer.
-        let early = call.as_mut().poll(&mut context).is_ready();
+        let early = call.as_mut().now_or_never().is_some();
         Some(Box::new(move |run: &mut Self| {
             assert!(!early, "the writer has not worked yet");
-            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            let std::task::Poll::Ready(outcome) = call.as_mut().poll(&mut context) else { return };
+            let Some(outcome) = call.as_mut().now_or_never() else { return };
             let at = run.disk.ops();
             let mut history = run.history.lock().expect("no panic while it is locked");
             history.commits[number].outcome = match outcome {
@@ -291,15 +294,13 @@ impl Run {
         let is_there = self.topics_made % 2 == 1;
         let topic = format!("passing-{}", self.topics_made / 2);
         self.topics_made += 1;
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        // One poll hands it to the writer; nobody waits for the answer.
         if is_there {
             let at = self.disk.ops();
             self.history.lock().expect("no panic while it is locked").deleted.push((at, topic.clone()));
-            let mut call = Box::pin(async move { broker.delete_topic(name(&topic), true).await });
-            drop(call.as_mut().poll(&mut context));
+            drop(broker.delete_topic(name(&topic), true).now_or_never());
         } else {
-            let mut call = Box::pin(async move { broker.create_topic(name(&topic), Retention::default(), true).await });
-            drop(call.as_mut().poll(&mut context));
+            drop(broker.create_topic(name(&topic), Retention::default(), true).now_or_never());
         }
         None
     }

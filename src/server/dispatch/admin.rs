@@ -18,8 +18,6 @@ use crate::{
 
 pub(super) fn server_info(context: &Context, _: ServerInfo) -> Result<ServerInfoAnswer, ErrorBody> {
     let status = context.shared.broker.status();
-    // Nobody may have tried since the disk became full.
-    let has_room = status.free_bytes.is_none_or(|free| free >= context.shared.config.reserve_bytes());
     let uptime = context.shared.started.elapsed().as_millis();
     Ok(ServerInfoAnswer {
         server_id: *status.server_id.as_bytes(),
@@ -32,7 +30,7 @@ pub(super) fn server_info(context: &Context, _: ServerInfo) -> Result<ServerInfo
         consumers: count(status.consumers),
         stored_bytes: status.stored_bytes,
         free_bytes: status.free_bytes,
-        accepts_appends: status.health == Health::Well && has_room,
+        accepts_appends: status.health == Health::Well,
         ephemeral: context.shared.config.is_ephemeral(),
     })
 }

@@ -35,7 +35,7 @@ fn plain<A>(answer: A) -> Reply<A> {
 }
 
 /// Bytes of an answer with one batch, beside the batch, rounded up: the frame's header and the control body.
-pub(super) const FRONT_BYTES: usize = 64;
+const FRONT_BYTES: usize = 64;
 /// What the length of one more batch takes of the control body, at most.
 const LENGTH_BYTES: usize = 5;
 

@@ -264,6 +264,7 @@ mod tests {
         places.clear();
         waits.await;
     }
+
     /// A thousand peers that had sent 2 KiB each held up everybody else's larger frames for a minute.
     #[tokio::test]
     async fn who_has_sent_little_holds_little_when_there_is_not_plenty() {

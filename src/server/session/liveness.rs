@@ -166,6 +166,7 @@ mod tests {
         let Due::Close(error) = liveness.due(due) else { panic!("not slow") };
         assert_eq!(error.known(), Some(ErrorCode::TooSlow));
     }
+
     /// Three peers announced large frames, sent 4 KB of them, and held the memory that others needed for 42 seconds.
     #[test]
     fn a_frame_that_others_wait_for_must_keep_coming() {
