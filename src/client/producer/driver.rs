@@ -74,6 +74,10 @@ impl Driver {
         if self.trouble.is_none() {
             self.send().await?;
         }
+        if self.trouble.is_some() && !self.flight.is_outstanding() {
+            // The connection ended under what was to be sent: no answer will come that leads on.
+            return Ok(());
+        }
         let may_send = self.trouble.is_none() && self.flight.has_room(self.delivery.max_in_flight);
         if may_send && self.flight.is_empty() && self.is_stopped() {
             self.is_done = true;

@@ -9,11 +9,11 @@ use super::{Producer, ProducerBuilder, Ticket, TryEnqueueError};
 use crate::{
     client::{
         Client, Error,
-        testing::{Asked, Peer, SERVER_ID, Server, connected, granted_answer, soon},
+        testing::{Asked, Peer, SERVER_ID, Server, connected, granted_answer, server, soon},
     },
     protocol::{
-        Append, AppendAnswer, AppendedPart, CursorMove, ErrorBody, ErrorCode, RegisterProducer, RegisterProducerAnswer,
-        encode_error,
+        Append, AppendAnswer, AppendedPart, CursorMove, ErrorBody, ErrorCode, HelloAnswer, RegisterProducer,
+        RegisterProducerAnswer, ServerInfo, encode_error,
     },
     record::{Batch, Compression, Epoch, Offset, ProducerId, Record, Sequence, TopicId},
 };
@@ -116,6 +116,29 @@ async fn several_batches_are_in_flight_and_may_be_acknowledged_in_any_order() {
     for (ticket, offset) in tickets.into_iter().zip(0..) {
         assert_eq!(soon(ticket).await.expect("stored"), Offset(offset));
     }
+}
+
+/// In a campaign of 2,500 kills a record was given up after two minutes, with a server that answered: its connection had
+/// ended while the batch waited for its turn on it, nothing else was in flight, and nothing woke the producer again.
+#[tokio::test(start_paused = true)]
+async fn a_batch_whose_connection_ends_before_it_is_sent_goes_out_on_the_next() {
+    let (mut server, builder) = server();
+    let one_at_a_time = HelloAnswer { max_in_flight_requests: 1, ..granted_answer() };
+    let (client, mut peer) = tokio::join!(builder.connect(), server.accept_with(&one_at_a_time));
+    let client = client.expect("the server accepts");
+    let producer = opened(client.producer("logs"), &mut peer).await;
+    let asking = tokio::spawn(async move { client.server_info().await });
+    peer.expect::<ServerInfo>().await;
+    let mut tickets = enqueue_each(&producer, &["a"]).await;
+    peer.expect_silence().await;
+    asking.abort();
+    drop(peer);
+
+    let mut peer = server.accept().await;
+    let (asked, start, values) = peer.append().await;
+    assert_eq!((start, values), (0, vec!["a".to_owned()]));
+    peer.stored(&asked, 40).await;
+    assert_eq!(soon(tickets.remove(0)).await.expect("stored"), Offset(40));
 }
 
 #[tokio::test(start_paused = true)]
