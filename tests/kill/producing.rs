@@ -29,13 +29,20 @@ fn value(who: usize, number: usize) -> String {
     format!("{who}-{number}-{}", "x".repeat(filler))
 }
 
-/// Opens a producer; the first four have names.
+/// Opens a producer; the first four have names. One without is registered anew when its answer was lost: that is not
+/// repeated unasked, because a producer that nobody uses may be left.
 async fn open(recorder: &Recorder, who: usize) -> Producer {
     let client = recorder.client().await;
     let compression = [Compression::None, Compression::Lz4, Compression::Zstd][who % 3];
     let builder = client.producer(&topic(who % TOPICS)).compression(compression).batch_bytes(4000);
     let builder = if who < TOPICS { builder.name(format!("producer {who}")) } else { builder };
-    builder.open().await.expect("opens")
+    loop {
+        match builder.clone().open().await {
+            Ok(producer) => return producer,
+            Err(ClientError::ConnectionLost { .. }) => {}
+            Err(error) => panic!("a producer is not opened: {error:?}"),
+        }
+    }
 }
 
 /// Many records on their way.
