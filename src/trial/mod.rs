@@ -26,5 +26,5 @@ pub use checker::{Violation, check};
 pub use disk::{Fault, SimDisk};
 pub use history::{Append, Commit, History, Log, Outcome, Read, Seen, Stored, TopicLog};
 pub use iofault::{Weathered, weather};
-pub use powercut::{Campaign, Failure, Report};
+pub use powercut::{Campaign, Failure, Report, cut_as_told};
 pub use rng::Rng;

@@ -20,6 +20,8 @@ use crate::{planted::Planted, record::ConsumerId};
 const STEPS: usize = 60;
 /// Of a hundred cuts, so many are followed by another one.
 const DOUBLE_PERCENT: u64 = 30;
+/// Steps of a run that a fuzzer chose, at most.
+const CHOSEN_STEPS: u64 = 16;
 /// Open operations up to which every subset is tried.
 const EXHAUSTIVE_OPEN: usize = 10;
 
@@ -200,4 +202,32 @@ impl Campaign {
         }
         Ok(report)
     }
+}
+
+/// One short run, one cut, and perhaps another one while the store recovers, all of them as these bytes say: for fuzzers.
+///
+/// # Errors
+/// What broke a promise.
+pub fn cut_as_told(data: &[u8]) -> Result<(), Failure> {
+    // What is done and what is lost are told apart, so that a change of one leaves the other as it is.
+    let (what, fate) = data.split_at(data.len() / 2);
+    let (mut what, mut fate) = (Rng::chosen(what), Rng::chosen(fate));
+    let planted = Planted::default();
+    let steps = what.below(CHOSEN_STEPS);
+    let fail = |cut, second, what| Failure { seed: 0, cut, second, what };
+    let run = Run::begin(SimDisk::default(), planted, what);
+    let mut run = run.map_err(|error| fail(0, None, format!("the run failed: {error}")))?;
+    run.steps(usize::try_from(steps).expect("few"));
+    run.disk.on_sync(None);
+    let cut = fate.below(run.disk.ops() + 1);
+    let mut cutter = Cutter::new(run.disk.story());
+    cutter.advance(cut);
+    let known = Known::at(&run, cut);
+    let disk = known.verify(SimDisk::with(cutter.sample(&mut fate)), planted);
+    let disk = disk.map_err(|what| fail(cut, None, what))?;
+    let second = fate.below(disk.ops() + 1);
+    let mut again = Cutter::new(disk.story());
+    again.advance(second);
+    let verified = known.verify(SimDisk::with(again.sample(&mut fate)), planted);
+    verified.map(drop).map_err(|what| fail(cut, Some(second), what))
 }
