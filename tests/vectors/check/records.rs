@@ -4,7 +4,7 @@ use bytes::Bytes;
 use connectify::{
     Compression,
     protocol::ErrorCode,
-    record::{Batch, BatchBuilder, BatchError},
+    record::{Batch, BatchBuilder},
 };
 use serde_json::{Value, json};
 
@@ -15,27 +15,11 @@ use crate::{
     vector::{Kind, Vector, number, plain, plain_signed},
 };
 
-/// Section 5.4: which code refuses which fault.
-fn code_of(error: &BatchError) -> u16 {
-    let code = match error {
-        BatchError::Truncated(_) | BatchError::Malformed(_) => ErrorCode::BatchMalformed,
-        BatchError::Checksum { .. } => ErrorCode::BatchChecksum,
-        BatchError::Version(_) => ErrorCode::BatchVersion,
-        BatchError::Compression(_) => ErrorCode::UnknownCompression,
-        BatchError::Decompress(_) | BatchError::Expands { .. } => ErrorCode::BadCompression,
-        BatchError::TooLarge { .. } => ErrorCode::BatchTooLarge,
-        BatchError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
-        BatchError::Count { .. } => ErrorCode::CountMismatch,
-        BatchError::SequenceRange { .. } => ErrorCode::BadSequenceRange,
-    };
-    code as u16
-}
-
 /// What the crate reads in a batch, or the code with which it refuses it.
 fn seen(bytes: &[u8]) -> Result<Value, u16> {
-    let batch = Batch::check(Bytes::copy_from_slice(bytes)).map_err(|error| code_of(&error))?;
+    let batch = Batch::check(Bytes::copy_from_slice(bytes)).map_err(|error| ErrorCode::from(&error) as u16)?;
     let header = batch.header();
-    let records = batch.records().map_err(|error| code_of(&error))?.map(|record| {
+    let records = batch.records().map_err(|error| ErrorCode::from(&error) as u16)?.map(|record| {
         let (_, record) = record.expect("the batch was checked");
         let headers = record.headers.iter().map(|header| (header.name.clone(), header.value.to_vec()));
         batch::DecodedRecord {
