@@ -6,6 +6,8 @@
 mod batch;
 mod bodies;
 mod frame;
+#[allow(dead_code, reason = "shared with the tests of protocol.md, which use the rest")]
+mod independent;
 #[cfg(test)]
 mod seeds;
 

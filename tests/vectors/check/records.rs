@@ -46,12 +46,13 @@ fn seen(bytes: &[u8]) -> Result<Value, u16> {
         ("first timestamp", header.first_timestamp.0.into()),
     ];
     let header = fields.into_iter().map(|(name, number)| (name.to_owned(), number)).collect();
-    Ok(make::meaning(&batch::DecodedBatch { header, records: records.collect(), lines: Vec::new() }))
+    Ok(make::meaning(&batch::DecodedBatch { header, records: records.collect() }))
 }
 
 #[test]
 fn batches_mean_the_same_to_the_crate_to_the_document_and_to_the_vectors() {
     let document = Document::read();
+    let layout = batch::BatchLayout::read(&document);
     for vector in of_kinds(&[Kind::Batch]) {
         let seen = seen(&vector.bytes());
         match (&vector.value, &vector.error) {
@@ -59,7 +60,11 @@ fn batches_mean_the_same_to_the_crate_to_the_document_and_to_the_vectors() {
                 assert_eq!(seen.as_ref(), Ok(value), "{}", vector.name);
                 assert_eq!(make::meaning(&batch::decode(&document, &vector.bytes())), *value, "{}", vector.name);
             }
-            (None, Some(error)) => assert_eq!(seen, Err(error.code), "{}", vector.name),
+            (None, Some(error)) => {
+                assert_eq!(seen, Err(error.code), "{}", vector.name);
+                let faults = layout.decode(&vector.bytes(), &mut ()).err().unwrap_or_default();
+                assert!(faults.contains(&error.name.as_str()), "{}: {faults:?}", vector.name);
+            }
             _ => panic!("{} is neither good nor bad", vector.name),
         }
     }
