@@ -87,6 +87,7 @@ mod each_rule_sees_what_breaks_it {
         assert_broken(&arrows_of("src/protocol/mod.rs", "use crate::ClientError;"), "client");
         assert_broken(&arrows_of("src/cli/size.rs", "use crate::protocol::Frame;"), "protocol");
         assert_broken(&arrows_of("src/attic/mod.rs", ""), "attic");
+        assert_broken(&arrows_of("src/fuzzing/independent/body.rs", "use crate::limits::X;"), "independent");
     }
 
     #[test]

@@ -6,10 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says what it expects by failing")]
 
-// What reads protocol.md is shared with tests/protocol_doc.rs, what talks to a server with tests/it.
-#[allow(dead_code, reason = "shared with another test, which uses the rest")]
-#[path = "protocol_doc/batch.rs"]
-mod batch;
+// What reads protocol.md is shared with tests/protocol_doc.rs and the fuzzers, what talks to a server with tests/it.
 #[path = "vectors/check/bodies.rs"]
 mod check_bodies;
 #[path = "vectors/check/connection.rs"]
@@ -26,8 +23,8 @@ mod check_server;
 #[path = "protocol_doc/code.rs"]
 mod code;
 #[allow(dead_code, reason = "shared with another test, which uses the rest")]
-#[path = "protocol_doc/document.rs"]
-mod document;
+#[path = "../src/fuzzing/independent/mod.rs"]
+mod independent;
 #[path = "vectors/make/mod.rs"]
 mod make;
 #[path = "vectors/meaning.rs"]
@@ -37,13 +34,13 @@ mod seeds;
 #[allow(dead_code, unused_imports, reason = "shared with another test, which uses the rest")]
 #[path = "it/support/mod.rs"]
 mod support;
-#[allow(dead_code, reason = "shared with another test, which uses the rest")]
-#[path = "protocol_doc/tables.rs"]
-mod tables;
 #[path = "vectors/vector.rs"]
 mod vector;
 
-use self::vector::{Kind, Vector};
+use self::{
+    independent::{batch, document, tables},
+    vector::{Kind, Vector},
+};
 
 /// The vectors of these kinds.
 fn of_kinds(kinds: &[Kind]) -> Vec<Vector> {

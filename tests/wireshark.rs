@@ -5,20 +5,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that unwraps says what it expects by failing")]
 
-#[path = "protocol_doc/batch.rs"]
-#[allow(dead_code, reason = "another suite uses the rest")]
-mod batch;
 #[path = "wireshark/capture.rs"]
 mod capture;
-#[path = "protocol_doc/document.rs"]
-#[allow(dead_code, reason = "another suite uses the rest")]
-mod document;
 #[path = "wireshark/examples.rs"]
 mod examples;
 #[path = "wireshark/exchange.rs"]
 mod exchange;
 #[path = "wireshark/faults.rs"]
 mod faults;
+#[path = "../src/fuzzing/independent/mod.rs"]
+#[allow(dead_code, reason = "another suite uses the rest")]
+mod independent;
 #[path = "wireshark/options.rs"]
 mod options;
 #[path = "protocol_doc/random.rs"]
@@ -31,10 +28,9 @@ mod segments;
 #[path = "cli/support.rs"]
 #[allow(dead_code, reason = "another suite uses the rest")]
 mod support;
-#[path = "protocol_doc/tables.rs"]
-#[allow(dead_code, reason = "another suite uses the rest")]
-mod tables;
 #[path = "wireshark/tree.rs"]
 mod tree;
 #[path = "wireshark/tshark.rs"]
 mod tshark;
+
+use self::independent::{batch, document, tables};

@@ -20,6 +20,7 @@ mod message;
 mod messages;
 mod opcode;
 mod preface;
+mod refusal;
 
 pub use body::{BodyError, decode_body, encode_body};
 pub use codec::FrameCodec;

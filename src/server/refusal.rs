@@ -1,4 +1,5 @@
-//! Errors of every room as what crosses the wire: the one place where broker errors get their codes.
+//! Errors of every room as what crosses the wire: the one place where broker errors get their codes. Those of bytes have
+//! them from src/protocol/refusal.rs.
 
 use crate::{
     broker,
@@ -45,51 +46,36 @@ impl From<broker::Error> for ErrorBody {
 
 impl From<BatchError> for ErrorBody {
     fn from(error: BatchError) -> Self {
-        let code = match &error {
-            BatchError::Truncated(_) | BatchError::Malformed(_) => ErrorCode::BatchMalformed,
-            BatchError::Checksum { .. } => ErrorCode::BatchChecksum,
-            BatchError::Version(_) => ErrorCode::BatchVersion,
-            BatchError::Compression(_) => ErrorCode::UnknownCompression,
-            BatchError::Decompress(_) | BatchError::Expands { .. } => ErrorCode::BadCompression,
-            BatchError::TooLarge { .. } => ErrorCode::BatchTooLarge,
-            BatchError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
-            BatchError::Count { .. } => ErrorCode::CountMismatch,
-            BatchError::SequenceRange { .. } => ErrorCode::BadSequenceRange,
-        };
-        Self::new(code, error.to_string(), Vec::new())
+        Self::new(ErrorCode::from(&error), error.to_string(), Vec::new())
     }
 }
 
 impl From<FrameError> for ErrorBody {
     fn from(error: FrameError) -> Self {
-        let (code, details) = match error {
-            FrameError::TooShort(bytes) => (ErrorCode::FrameTooShort, vec![bytes.into()]),
-            FrameError::TooLarge { bytes, limit } => (ErrorCode::FrameTooLarge, vec![bytes.into(), limit as u64]),
-            FrameError::Flags(_) => (ErrorCode::BadFrame, vec![]),
+        let details = match error {
+            FrameError::TooShort(bytes) => vec![bytes.into()],
+            FrameError::TooLarge { bytes, limit } => vec![bytes.into(), limit as u64],
+            FrameError::Flags(_) => vec![],
         };
-        Self::new(code, error.to_string(), details)
+        Self::new(ErrorCode::from(&error), error.to_string(), details)
     }
 }
 
 impl From<PrefaceError> for ErrorBody {
     fn from(error: PrefaceError) -> Self {
-        let code = match error {
-            PrefaceError::Magic => ErrorCode::BadPreface,
-            PrefaceError::Version(_) => ErrorCode::UnsupportedVersion,
-        };
-        Self::new(code, error.to_string(), Vec::new())
+        Self::new(ErrorCode::from(&error), error.to_string(), Vec::new())
     }
 }
 
 impl From<BodyError> for ErrorBody {
     fn from(error: BodyError) -> Self {
-        Self::new(ErrorCode::MalformedBody, error.to_string(), Vec::new())
+        Self::new(ErrorCode::from(&error), error.to_string(), Vec::new())
     }
 }
 
 impl From<InvalidName> for ErrorBody {
     fn from(error: InvalidName) -> Self {
-        Self::new(ErrorCode::InvalidName, error.to_string(), Vec::new())
+        Self::new(ErrorCode::from(&error), error.to_string(), Vec::new())
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use connectify::{
     limits::BATCH_HEADER_BYTES,
     protocol::ErrorCode,
-    record::{Batch, BatchBuilder, BatchError, Compression},
+    record::{Batch, BatchBuilder, Compression},
 };
 
 use super::{
@@ -88,7 +88,7 @@ fn the_batches_that_are_refused_are_refused_with_their_error() {
             bytes[20..24].copy_from_slice(&checksum.to_le_bytes());
         }
         let error = Batch::check(Bytes::from(bytes)).expect_err(&row[3]);
-        assert_eq!(quoted(&row[2]), [code_of(&error).name()], "{}: {error}", row[3]);
+        assert_eq!(quoted(&row[2]), [ErrorCode::from(&error).name()], "{}: {error}", row[3]);
     }
 }
 
@@ -101,19 +101,4 @@ fn the_checksum_is_the_one_that_the_document_defines() {
         document.table(&["offset", "size", "type", "field", "meaning"]).rows.last().unwrap()[0],
         BATCH_HEADER_BYTES.to_string()
     );
-}
-
-/// Section 5.4: which code refuses which fault.
-fn code_of(error: &BatchError) -> ErrorCode {
-    match error {
-        BatchError::Truncated(_) | BatchError::Malformed(_) => ErrorCode::BatchMalformed,
-        BatchError::Checksum { .. } => ErrorCode::BatchChecksum,
-        BatchError::Version(_) => ErrorCode::BatchVersion,
-        BatchError::Compression(_) => ErrorCode::UnknownCompression,
-        BatchError::Decompress(_) | BatchError::Expands { .. } => ErrorCode::BadCompression,
-        BatchError::TooLarge { .. } => ErrorCode::BatchTooLarge,
-        BatchError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
-        BatchError::Count { .. } => ErrorCode::CountMismatch,
-        BatchError::SequenceRange { .. } => ErrorCode::BadSequenceRange,
-    }
 }

@@ -6,10 +6,11 @@ use bytes::BytesMut;
 use connectify::{protocol::*, record::Batch};
 
 use super::{
-    batch, batches, code,
+    batches, code,
     document::{Document, Example},
     frames,
-    tables::{Layouts, hex_block},
+    independent::{batch::BatchLayout, notes::Line},
+    tables::Layouts,
 };
 
 #[test]
@@ -26,7 +27,7 @@ fn the_tables_alone_decode_every_example_as_the_code_does() {
     let (document, layouts) = Layouts::with_document();
     for example in frames(&document) {
         let seen = code::decode(&code::frame(&example.bytes)).unwrap();
-        let read = layouts.frame(&example.bytes).unwrap_or_else(|e| panic!("{}: {e}", example.caption));
+        let read = layouts.frame(&example.bytes, &mut ()).unwrap_or_else(|e| panic!("{}: {e}", example.caption));
         assert_eq!((read.name, read.debug), (seen.name, seen.debug), "{}", example.caption);
     }
 }
@@ -35,11 +36,16 @@ fn the_tables_alone_decode_every_example_as_the_code_does() {
 fn every_example_is_annotated_with_what_the_tables_say() {
     let (document, layouts) = Layouts::with_document();
     for example in frames(&document) {
-        let block = hex_block(&layouts.frame(&example.bytes).unwrap().lines);
+        let mut lines = Vec::new();
+        layouts.frame(&example.bytes, &mut lines).unwrap();
+        let block = hex_block(&lines);
         assert_eq!(example.text, block, "{}: the block should be\n{block}", example.caption);
     }
+    let layout = BatchLayout::read(&document);
     for (_, example) in batches(&document) {
-        let block = hex_block(&batch::decode(&document, &example.bytes).lines);
+        let mut lines = Vec::new();
+        assert!(layout.decode(&example.bytes, &mut lines).is_ok(), "{}", example.caption);
+        let block = hex_block(&lines);
         assert_eq!(example.text, block, "{}: the block should be\n{block}", example.caption);
     }
 }
@@ -49,7 +55,7 @@ fn every_example_is_what_its_caption_says() {
     let (document, layouts) = Layouts::with_document();
     for example in frames(&document) {
         let name = example.name();
-        let decoded = layouts.frame(&example.bytes).unwrap().name;
+        let decoded = layouts.frame(&example.bytes, &mut ()).unwrap().name;
         let is_go_away = name == "GoAway" && decoded == "ErrorBody" && example.bytes[4..6] == [3, 0];
         assert!(is_go_away || name == decoded, "{} holds {decoded}", example.caption);
     }
@@ -103,4 +109,20 @@ fn the_session_is_two_streams_of_frames() {
         assert_eq!(sent[0][16..], kept[0][16..], "the server stamps the first 16 bytes and nothing else");
         Batch::check(sent[0].clone()).unwrap();
     }
+}
+
+/// Lines as they stand in a `hex` block: at most 16 bytes each, comments aligned.
+fn hex_block(lines: &[Line]) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+    let widest = lines.iter().map(|line| line.bytes.len().min(16) * 3 - 1).max().unwrap_or(0);
+    let mut out = String::new();
+    for line in lines {
+        for (index, bytes) in line.bytes.chunks(16).enumerate() {
+            match index {
+                0 => out += &format!("{:<widest$}  # {}\n", hex(bytes), line.comment),
+                _ => out += &format!("{}\n", hex(bytes)),
+            }
+        }
+    }
+    out
 }

@@ -115,9 +115,7 @@ fn the_frames_that_are_refused_are_refused() {
     for row in &document.table_under("Frames refused:").rows {
         let mut buffer = BytesMut::from(&unhex(&row[0])[..]);
         let code = match FrameDecoder::new(MAX_HANDSHAKE_FRAME_BYTES).decode(&mut buffer) {
-            Err(FrameError::TooShort(_)) => ErrorCode::FrameTooShort,
-            Err(FrameError::TooLarge { .. }) => ErrorCode::FrameTooLarge,
-            Err(FrameError::Flags(_)) => ErrorCode::BadFrame,
+            Err(error) => ErrorCode::from(&error),
             Ok(frame) => panic!("{row:?} gives {frame:?}"),
         };
         assert_eq!(quoted(&row[1]), [code.name()]);

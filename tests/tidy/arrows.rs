@@ -43,6 +43,9 @@ impl Exports {
     }
 }
 
+/// A second reader of the protocol, to be held against the first: it may know nothing of the crate.
+const INDEPENDENT: &str = "src/fuzzing/independent/";
+
 /// Uses that go against the arrows.
 pub(crate) fn problems(source: &Source, exports: &Exports) -> Vec<String> {
     let Some(path) = source.path.strip_prefix("src/").filter(|path| *path != "lib.rs") else { return Vec::new() };
@@ -51,6 +54,9 @@ pub(crate) fn problems(source: &Source, exports: &Exports) -> Vec<String> {
         return vec![format!("{}: {room} is not a room; it needs its place among the arrows", source.path)];
     };
     let mut problems = Vec::new();
+    if source.path.starts_with(INDEPENDENT) && (source.code.contains("crate::") || source.has_word("connectify")) {
+        problems.push(format!("{}: what is independent uses nothing of the crate", source.path));
+    }
     for name in used_names(&source.code) {
         let used = exports.rooms.get(&name).unwrap_or(&name);
         if used != room && !allowed.contains(&used.as_str()) {

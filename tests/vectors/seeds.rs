@@ -1,4 +1,4 @@
-//! Seeds of the fuzzers, made from the vectors: `fuzz/seeds/*/vector-*`. src/fuzzing.rs says what each target takes.
+//! Seeds of the fuzzers, made from the vectors: `fuzz/seeds/*/vector-*`. src/fuzzing says what each target takes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,7 +68,7 @@ fn opcodes() -> BTreeMap<String, u16> {
     numbers
 }
 
-/// Bodies, behind the number that src/fuzzing.rs has for their message.
+/// Bodies, behind the number that src/fuzzing/bodies.rs has for their message.
 fn bodies(vectors: &[Vector]) -> Seeds {
     let order = order_of_bodies();
     let of_messages = vectors.iter().filter_map(|vector| {
@@ -79,10 +79,10 @@ fn bodies(vectors: &[Vector]) -> Seeds {
     of_messages.collect()
 }
 
-/// The messages in the order in which src/fuzzing.rs counts them.
+/// The messages in the order in which src/fuzzing/bodies.rs counts them.
 fn order_of_bodies() -> Vec<String> {
-    let source = include_str!("../../src/fuzzing.rs");
-    let (_, list) = source.split_once("const BODIES: &[fn(&[u8])] = &[").expect("src/fuzzing.rs lists them");
+    let source = include_str!("../../src/fuzzing/bodies.rs");
+    let (_, list) = source.split_once("const BODIES: &[fn(&[u8])] = &[").expect("src/fuzzing/bodies.rs lists them");
     let list = list.split("];").next().unwrap_or_default();
     let names = list.split("<protocol::").skip(1).map(|rest| rest.split('>').next().unwrap_or_default().to_owned());
     let names: Vec<_> = names.collect();

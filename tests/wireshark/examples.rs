@@ -1,11 +1,11 @@
 //! protocol.md against the dissector: every example, every table, and bodies that are made from the tables.
 
 use crate::{
-    batch,
     capture::{Capture, Connection, SEGMENT_BYTES, Side},
     document::{Document, Example},
+    independent::{batch::BatchLayout, notes::Line},
     random::BodyMaker,
-    tables::{Layouts, Line},
+    tables::Layouts,
     tree::Item,
     tshark::Tshark,
 };
@@ -154,7 +154,8 @@ fn every_example_is_shown_as_the_document_annotates_it() {
     let frames: Vec<_> = examples.iter().map(|example| example.bytes.clone()).collect();
     for (message, example) in shown(&tshark, &frames).iter().zip(&examples) {
         assert_eq!(message.warnings(), Vec::<&str>::new(), "{}", example.caption);
-        let lines = layouts.frame(&example.bytes).unwrap().lines;
+        let mut lines = Vec::new();
+        layouts.frame(&example.bytes, &mut lines).unwrap();
         assert_eq!(difference(message, &lines), None, "{}", example.caption);
     }
     assert!(examples.len() > 50, "only {}", examples.len());
@@ -175,14 +176,15 @@ fn every_field_of_every_message_is_shown_whatever_its_value() {
         }
     }
     for (message, frame) in shown(&tshark, &frames).iter().zip(&frames) {
-        let Ok(decoded) = layouts.frame(frame) else {
+        let mut lines = Vec::new();
+        let Ok(decoded) = layouts.frame(frame, &mut lines) else {
             // GoAway has no answer, so its tables do not say that the body of one is an error.
             assert_eq!(frame[4..6], [3, 0x80], "{frame:02x?}");
             continue;
         };
         let of_body = message.warnings().into_iter().find(|says| says.starts_with("MalformedBody"));
         assert_eq!(of_body, None, "{frame:02x?}");
-        assert_eq!(difference(message, &decoded.lines), None, "{} in {frame:02x?}", decoded.name);
+        assert_eq!(difference(message, &lines), None, "{} in {frame:02x?}", decoded.name);
     }
 }
 
@@ -198,7 +200,8 @@ fn every_batch_is_shown_as_the_document_annotates_it() {
     for (batch, example) in batches.iter().zip(&examples) {
         assert_eq!(batch.warnings(), Vec::<&str>::new(), "{}", example.caption);
         assert!(batch.text.ends_with(", 3 records, offsets 1001..1004"), "{}", batch.text);
-        let lines = batch::decode(&document, &example.bytes).lines;
+        let mut lines = Vec::new();
+        assert!(BatchLayout::read(&document).decode(&example.bytes, &mut lines).is_ok(), "{}", example.caption);
         let (header, rest) = lines.split_at(14);
         let shown = Item { items: fields_of_header(batch), ..Item::default() };
         assert_eq!(difference(&shown, header), None, "{}", example.caption);

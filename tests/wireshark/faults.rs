@@ -135,7 +135,7 @@ fn a_body_is_pointed_out_exactly_if_the_document_does_not_allow_it() {
     }
     let mut refused = 0;
     for (message, frame) in shown(&tshark, &frames).iter().zip(&frames) {
-        let refusal = layouts.frame(frame).err();
+        let refusal = layouts.frame(frame, &mut ()).err();
         assert_eq!(fault(message).is_some(), refusal.is_some(), "{refusal:?}: {frame:02x?} is {message:#?}");
         refused += usize::from(refusal.is_some());
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use connectify::{
     Compression,
     protocol::ErrorCode,
-    record::{Batch, BatchBuilder, BatchError},
+    record::{Batch, BatchBuilder},
 };
 use serde_json::{Value, json};
 
@@ -15,27 +15,11 @@ use crate::{
     vector::{Kind, Vector, number, plain, plain_signed},
 };
 
-/// Section 5.4: which code refuses which fault.
-fn code_of(error: &BatchError) -> u16 {
-    let code = match error {
-        BatchError::Truncated(_) | BatchError::Malformed(_) => ErrorCode::BatchMalformed,
-        BatchError::Checksum { .. } => ErrorCode::BatchChecksum,
-        BatchError::Version(_) => ErrorCode::BatchVersion,
-        BatchError::Compression(_) => ErrorCode::UnknownCompression,
-        BatchError::Decompress(_) | BatchError::Expands { .. } => ErrorCode::BadCompression,
-        BatchError::TooLarge { .. } => ErrorCode::BatchTooLarge,
-        BatchError::RecordTooLarge { .. } => ErrorCode::RecordTooLarge,
-        BatchError::Count { .. } => ErrorCode::CountMismatch,
-        BatchError::SequenceRange { .. } => ErrorCode::BadSequenceRange,
-    };
-    code as u16
-}
-
 /// What the crate reads in a batch, or the code with which it refuses it.
 fn seen(bytes: &[u8]) -> Result<Value, u16> {
-    let batch = Batch::check(Bytes::copy_from_slice(bytes)).map_err(|error| code_of(&error))?;
+    let batch = Batch::check(Bytes::copy_from_slice(bytes)).map_err(|error| ErrorCode::from(&error) as u16)?;
     let header = batch.header();
-    let records = batch.records().map_err(|error| code_of(&error))?.map(|record| {
+    let records = batch.records().map_err(|error| ErrorCode::from(&error) as u16)?.map(|record| {
         let (_, record) = record.expect("the batch was checked");
         let headers = record.headers.iter().map(|header| (header.name.clone(), header.value.to_vec()));
         batch::DecodedRecord {
@@ -62,12 +46,13 @@ fn seen(bytes: &[u8]) -> Result<Value, u16> {
         ("first timestamp", header.first_timestamp.0.into()),
     ];
     let header = fields.into_iter().map(|(name, number)| (name.to_owned(), number)).collect();
-    Ok(make::meaning(&batch::DecodedBatch { header, records: records.collect(), lines: Vec::new() }))
+    Ok(make::meaning(&batch::DecodedBatch { header, records: records.collect() }))
 }
 
 #[test]
 fn batches_mean_the_same_to_the_crate_to_the_document_and_to_the_vectors() {
     let document = Document::read();
+    let layout = batch::BatchLayout::read(&document);
     for vector in of_kinds(&[Kind::Batch]) {
         let seen = seen(&vector.bytes());
         match (&vector.value, &vector.error) {
@@ -75,7 +60,11 @@ fn batches_mean_the_same_to_the_crate_to_the_document_and_to_the_vectors() {
                 assert_eq!(seen.as_ref(), Ok(value), "{}", vector.name);
                 assert_eq!(make::meaning(&batch::decode(&document, &vector.bytes())), *value, "{}", vector.name);
             }
-            (None, Some(error)) => assert_eq!(seen, Err(error.code), "{}", vector.name),
+            (None, Some(error)) => {
+                assert_eq!(seen, Err(error.code), "{}", vector.name);
+                let faults = layout.decode(&vector.bytes(), &mut ()).err().unwrap_or_default();
+                assert!(faults.contains(&error.name.as_str()), "{}: {faults:?}", vector.name);
+            }
             _ => panic!("{} is neither good nor bad", vector.name),
         }
     }

@@ -28,7 +28,7 @@ pub(crate) struct Example {
 
 impl Document {
     pub(crate) fn read() -> Self {
-        Self::parse(include_str!("../../protocol.md"))
+        Self::parse(include_str!("../../../protocol.md"))
     }
 
     fn parse(text: &str) -> Self {
@@ -108,7 +108,7 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
         .map(|c| c.to_digit(16).unwrap_or_else(|| panic!("{c:?} in {text:?} is not a hexadecimal digit")))
         .collect();
     assert!(digits.len().is_multiple_of(2), "{text:?} has half a byte");
-    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
+    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("two digits")).collect()
 }
 
 fn cells(row: &str) -> Vec<String> {

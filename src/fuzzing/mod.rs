@@ -1,0 +1,16 @@
+//! Properties of everything that reads bytes from a peer or from a disk, for any bytes whatever.
+//!
+//! Each is called by a fuzz target (`fuzz/fuzz_targets`), by the test that replays `fuzz/seeds`, and by proptest. A crash
+//! that a fuzzer finds becomes a regression test by adding its input to the seeds. docs/fuzzing.md says how to run them.
+
+mod batch;
+mod bodies;
+mod frame;
+#[allow(dead_code, reason = "shared with the tests of protocol.md, which use the rest")]
+mod independent;
+#[cfg(test)]
+mod seeds;
+
+pub use batch::batch;
+pub use bodies::bodies;
+pub use frame::frame;
