@@ -5,12 +5,20 @@
 
 mod batch;
 mod bodies;
+#[cfg(feature = "trial")]
+mod client;
 mod frame;
 #[allow(dead_code, reason = "shared with the tests of protocol.md, which use the rest")]
 mod independent;
 #[cfg(test)]
 mod seeds;
+#[cfg(feature = "trial")]
+mod store;
 
 pub use batch::batch;
 pub use bodies::bodies;
+#[cfg(feature = "trial")]
+pub use client::client;
 pub use frame::frame;
+#[cfg(feature = "trial")]
+pub use store::store;

@@ -22,6 +22,12 @@ impl Rng {
         Self { state: bytes.len() as u64, chosen: bytes.iter().rev().copied().collect() }
     }
 
+    /// Whether all that somebody chose is used up.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.chosen.is_empty()
+    }
+
     /// The next number.
     pub fn number(&mut self) -> u64 {
         self.choice(8).unwrap_or_else(|| self.next())

@@ -18,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("client", &["limits", "protocol", "record"]),
     ("agent", &["client", "limits"]),
     ("trial", &["broker", "planted", "record", "storage"]),
-    ("fuzzing", &["limits", "protocol", "record"]),
+    ("fuzzing", &["client", "limits", "protocol", "record", "trial"]),
     ("cli", &[]),
     ("main", &["cli"]),
 ];
