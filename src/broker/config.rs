@@ -21,7 +21,7 @@ pub struct BrokerConfig {
     pub segment_bytes: u64,
     /// Memory for the newest records, from which consumers that keep up are served. Default: 12 MiB.
     pub tail_cache_bytes: usize,
-    /// Where segments are prepared, sealed and removed. Default: on a thread.
+    /// Where segments are prepared, sealed and removed, and old records read. Default: on threads.
     pub background: Background,
     /// Default: none.
     pub planted: Planted,

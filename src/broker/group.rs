@@ -281,8 +281,7 @@ impl<'a> Group<'a> {
 
     fn producer_state(&self, id: ProducerId) -> Result<ProducerState, Error> {
         let producer = self.state.producers.get(&id).ok_or_else(|| Error::UnknownProducer(id.to_string()))?;
-        let (topic, epoch, last_sequence) = (producer.topic, producer.epoch, producer.end);
-        Ok(ProducerState { id, topic, name: producer.name.clone(), epoch, last_sequence })
+        Ok(producer.shown())
     }
 
     fn register_consumer(

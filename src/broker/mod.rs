@@ -13,6 +13,7 @@
 //! While the disk syncs, the next group gathers in the queue: batching without a timer.
 
 mod broker_error;
+mod clock;
 mod config;
 mod decide;
 mod event;
@@ -52,6 +53,7 @@ use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
 use crate::record::{ConsumerId, Offset, ProducerId, TopicName};
+use clock::Clock;
 use operation::Operation;
 use queue::Queue;
 use view::View;
@@ -66,6 +68,8 @@ pub struct Broker {
     queue: Arc<OpenQueue>,
     view: Arc<View>,
     disk_reads: Arc<Semaphore>,
+    /// Where batches are read from disk.
+    background: Background,
     /// Taken by whoever closes the broker.
     writer: Arc<Mutex<Option<WriterThread>>>,
 }
@@ -87,7 +91,7 @@ impl Broker {
     /// # Errors
     /// [`StorageError`] when the data cannot be opened.
     pub fn open(place: Place, config: BrokerConfig) -> Result<Self, StorageError> {
-        let (broker, writer) = Self::assemble(place, config)?;
+        let (broker, writer) = Self::assemble(place, config, Clock::Machine)?;
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || writer.run());
         let thread =
             thread.map_err(|source| StorageError::Io { what: "starting the writer thread".to_owned(), source })?;
@@ -96,12 +100,12 @@ impl Broker {
     }
 
     /// A broker, and its writer, which does not work yet.
-    fn assemble(place: Place, config: BrokerConfig) -> Result<(Self, Writer), StorageError> {
-        let open = place.into_engine(&config)?;
+    fn assemble(place: Place, config: BrokerConfig, clock: Clock) -> Result<(Self, Writer), StorageError> {
+        let (background, open) = (config.background, place.into_engine(&config)?);
         let (queue, view) = (Arc::new(Queue::default()), Arc::new(View::default()));
-        let writer = Writer::open(config, open, queue.clone(), view.clone())?;
+        let writer = Writer::open(config, clock, open, queue.clone(), view.clone())?;
         let (queue, disk_reads) = (Arc::new(OpenQueue(queue)), Arc::new(Semaphore::new(MAX_DISK_READS)));
-        Ok((Self { queue, view, disk_reads, writer: Arc::default() }, writer))
+        Ok((Self { queue, view, disk_reads, background, writer: Arc::default() }, writer))
     }
 
     /// Appends batches and moves cursors, all or nothing. `done` is called on the writer thread once they are

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 
 use super::{
-    Broker, Error, Health, TopicRange, TopicView,
+    Background, Broker, Error, Health, TopicRange, TopicView,
     operation::{Operation, Taken, Taking},
 };
 use crate::{
@@ -125,7 +125,10 @@ impl Broker {
         }
         let permit = self.disk_reads.acquire().await.map_err(|_| Error::ShuttingDown)?;
         let reader = reader.clone();
-        let read = tokio::task::spawn_blocking(move || reader.read(topic, from, max_bytes)).await;
+        let read = match self.background {
+            Background::Thread => tokio::task::spawn_blocking(move || reader.read(topic, from, max_bytes)).await,
+            Background::Inline => Ok(reader.read(topic, from, max_bytes)),
+        };
         drop(permit);
         match read {
             Ok(Ok(batches)) => Ok(Some(batches)),

@@ -1,13 +1,18 @@
 //! A broker without a thread of its own: whoever drives it says when the writer works. So a run can be repeated.
 
-use std::{future::Future, pin::pin, sync::Arc};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 
-use super::{Broker, BrokerConfig, Error, Place, View, Writer};
+use super::{Broker, BrokerConfig, Error, Place, ProducerState, View, Writer, clock::Clock};
 use crate::{
-    record::{BatchHeader, Offset},
+    record::{BatchHeader, Offset, Timestamp},
     storage::StorageError,
 };
 
@@ -42,8 +47,23 @@ impl Stepped {
     /// # Errors
     /// As [`Broker::open`].
     pub fn open(place: Place, config: BrokerConfig) -> Result<Self, StorageError> {
-        let (broker, writer) = Broker::assemble(place, config)?;
+        let (broker, writer) = Broker::assemble(place, config, Clock::Machine)?;
         Ok(Self { broker, writer })
+    }
+
+    /// The same, at a time that passes only in [`Stepped::pass`].
+    ///
+    /// # Errors
+    /// As [`Broker::open`].
+    pub fn open_at(place: Place, config: BrokerConfig, now: Timestamp) -> Result<Self, StorageError> {
+        let (broker, writer) = Broker::assemble(place, config, Clock::Told { now, instant: Instant::now() })?;
+        Ok(Self { broker, writer })
+    }
+
+    /// Lets time pass, after which the calendar says `now`: another time than one would think if it was set.
+    pub fn pass(&mut self, time: Duration, now: Timestamp) {
+        let instant = self.writer.clock.instant() + time;
+        self.writer.clock = Clock::Told { now, instant };
     }
 
     /// The broker, to hand operations to.
@@ -80,6 +100,12 @@ impl Stepped {
         let topic = self.broker.view.topic(topic)?;
         let reader = self.broker.view.reader().ok_or(Error::StorageFailed)?;
         reader.read(topic.id, from, max_bytes).map_err(|error| Error::Corrupted(error.to_string()))
+    }
+
+    /// Every producer as the writer knows it, which is no sign of life of them.
+    #[must_use]
+    pub fn producers(&self) -> Vec<ProducerState> {
+        self.writer.producers()
     }
 
     /// A look at what consumers see, from within the writer's work.

@@ -37,6 +37,14 @@ pub struct TopicRange {
     pub is_deleted: bool,
 }
 
+impl TopicRange {
+    /// How many records a consumer has not read whose cursor is there.
+    #[must_use]
+    pub fn backlog(&self, cursor: Offset) -> u64 {
+        self.tail.0 - cursor.max(self.head).min(self.tail).0
+    }
+}
+
 /// A topic as readers see it.
 #[derive(Debug)]
 pub struct TopicView {

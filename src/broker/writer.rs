@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    BrokerConfig, Error, Health, Status, group::Group, operation::Operation, place::OpenEngine, queue::Queue,
-    state::State, view::View,
+    BrokerConfig, Error, Health, Status, clock::Clock, group::Group, operation::Operation, place::OpenEngine,
+    queue::Queue, state::State, view::View,
 };
 use crate::{
     limits::UNNAMED_EXPIRY,
@@ -29,6 +29,7 @@ const WRITE_AMPLIFICATION: u64 = 4;
 
 pub(super) struct Writer {
     config: BrokerConfig,
+    pub(super) clock: Clock,
     open: OpenEngine,
     queue: Arc<Queue>,
     view: Arc<View>,
@@ -51,14 +52,15 @@ struct Due {
 impl Writer {
     pub(super) fn open(
         config: BrokerConfig,
+        clock: Clock,
         open: OpenEngine,
         queue: Arc<Queue>,
         view: Arc<View>,
     ) -> Result<Self, StorageError> {
         let (state, engine) = recover(&open, &config, false)?;
-        let now = Instant::now();
+        let now = clock.instant();
         let due = Due { sweep: Some(now), expiry: now, trim: Some(now), again: None };
-        let mut writer = Self { config, open, queue, view, state, engine: Some(engine), due };
+        let mut writer = Self { config, clock, open, queue, view, state, engine: Some(engine), due };
         writer.show_all();
         writer.commit_group(Vec::new());
         match writer.engine {
@@ -89,6 +91,12 @@ impl Writer {
         is_work
     }
 
+    /// Every producer.
+    #[cfg(feature = "trial")]
+    pub(super) fn producers(&self) -> Vec<super::ProducerState> {
+        self.state.producers.values().map(|producer| producer.shown()).collect()
+    }
+
     /// Ends the engine in order.
     #[cfg(feature = "trial")]
     pub(super) fn close(self) -> Result<(), StorageError> {
@@ -98,14 +106,14 @@ impl Writer {
     fn patience(&self) -> Duration {
         let due = [self.due.sweep, Some(self.due.expiry), self.due.trim, self.due.again];
         let next = due.into_iter().flatten().min().expect("expiry is always due at some time");
-        let patience = next.saturating_duration_since(Instant::now());
+        let patience = next.saturating_duration_since(self.clock.instant());
         let is_full = self.view.last_status().health == Health::DiskFull;
         if is_full { patience.min(FULL_PAUSE) } else { patience }
     }
 
     /// One turn: decide, commit, publish, tell.
     fn commit_group(&mut self, operations: Vec<Operation>) {
-        if self.due.again.is_some_and(|due| due <= Instant::now()) {
+        if self.due.again.is_some_and(|due| due <= self.clock.instant()) {
             self.reopen();
         }
         let Some(engine) = &mut self.engine else {
@@ -114,11 +122,11 @@ impl Writer {
         let bytes: usize = operations.iter().map(Operation::bytes).sum();
         let full = out_of_room(engine.as_ref(), self.config.reserve_bytes, bytes);
         let health = if full.is_some() { Health::DiskFull } else { Health::Well };
-        let mut group = Group::new(&mut self.state, Timestamp::now(), full, bytes);
+        let mut group = Group::new(&mut self.state, self.clock.now(), full, bytes);
         group.identify();
         operations.into_iter().for_each(|operation| group.execute(operation));
         group.trim_touched();
-        self.due.sweep(&mut group);
+        self.due.sweep(&mut group, self.clock);
         let (mut settling, frees_room) = (group.settling(), group.frees_room);
         let Group { early, block, topics, consumers, .. } = group;
         if self.config.planted.has(Bug::AckBeforeCommit) {
@@ -147,7 +155,7 @@ impl Writer {
     }
 
     fn after_commit(&mut self, frees_room: bool) {
-        let (engine, now) = (self.engine.as_mut().expect("it has just committed"), Instant::now());
+        let (engine, now) = (self.engine.as_mut().expect("it has just committed"), self.clock.instant());
         if frees_room {
             self.due.trim.get_or_insert(now + SWEEP_PAUSE);
         }
@@ -210,7 +218,7 @@ impl Writer {
             }
             Err(error) => {
                 tracing::error!(error = %error, cause = ?error, "opening the store again failed");
-                self.due.again = error.is_transient().then(|| Instant::now() + REOPEN_PAUSE);
+                self.due.again = error.is_transient().then(|| self.clock.instant() + REOPEN_PAUSE);
                 self.show_status(Health::Failed);
             }
         }
@@ -237,17 +245,17 @@ impl Drop for PanicGuard {
 
 impl Due {
     /// Adds to a group what time alone asks for.
-    fn sweep(&mut self, group: &mut Group<'_>) {
-        let now = Instant::now();
+    fn sweep(&mut self, group: &mut Group<'_>, clock: Clock) {
+        let now = clock.instant();
         let is_due = self.sweep.is_some_and(|due| due <= now);
         let next = if is_due { group.sweep() } else { group.next_expiry() };
-        let next = next.map(|next| Duration::from_micros(next.0.saturating_sub(Timestamp::now().0)).max(SWEEP_PAUSE));
+        let next = next.map(|next| Duration::from_micros(next.0.saturating_sub(clock.now().0)).max(SWEEP_PAUSE));
         let next = next.map(|wait| now + wait);
         self.sweep = [self.sweep.filter(|_| !is_due), next].into_iter().flatten().min();
         if self.expiry <= now {
             self.expiry = now + EXPIRY_PAUSE;
             let expiry = u64::try_from(UNNAMED_EXPIRY.as_micros()).expect("seven days");
-            let before = Timestamp(Timestamp::now().0.saturating_sub(expiry));
+            let before = Timestamp(clock.now().0.saturating_sub(expiry));
             group.expire_producers(before);
             group.expire_consumers(before);
         }

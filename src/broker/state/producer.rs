@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 use uuid::Uuid;
 
 use crate::{
-    broker::event::{self, Range},
+    broker::{
+        ProducerState,
+        event::{self, Range},
+    },
     limits::MAX_PRODUCER_RANGES,
     record::{BatchHeader, Epoch, Offset, ProducerId, Sequence, SequenceRange, Timestamp, TopicId},
 };
@@ -75,6 +78,12 @@ impl Producer {
     /// The producer as it is, in use now.
     pub(in crate::broker) fn active_at(&self, now: Timestamp) -> Self {
         Self { last_active: now, ..self.clone() }
+    }
+
+    /// What its owner is told.
+    pub(in crate::broker) fn shown(&self) -> ProducerState {
+        let Self { id, topic, epoch, end: last_sequence, .. } = *self;
+        ProducerState { id, topic, name: self.name.clone(), epoch, last_sequence }
     }
 
     pub(super) fn from_event(event: &event::Producer) -> Self {

@@ -64,7 +64,7 @@ pub(super) fn describe_topic(context: &Context, request: DescribeTopic) -> Resul
         consumer_id: id(consumer.id.0),
         name: consumer.name,
         cursor: consumer.cursor.0,
-        backlog: range.tail.0 - consumer.cursor.max(range.head).0.min(range.tail.0),
+        backlog: range.backlog(consumer.cursor),
     });
     Ok(DescribeTopicAnswer { topic: topic_info(&topic), consumers: consumers.collect() })
 }

@@ -191,9 +191,8 @@ async fn take(context: &Context, request: &Dequeue) -> Result<(Dequeued, OwnedSe
 pub(super) fn backlog(context: &Context, request: Backlog) -> Result<BacklogAnswer, ErrorBody> {
     let (consumer, topic) = context.shared.broker.consumer(consumer(request.consumer_id))?;
     let range = topic.range();
-    let next = consumer.cursor.max(range.head).min(range.tail);
     let (cursor, head, tail) = (consumer.cursor.0, range.head.0, range.tail.0);
-    Ok(BacklogAnswer { backlog: range.tail.0 - next.0, cursor, head, tail })
+    Ok(BacklogAnswer { backlog: range.backlog(consumer.cursor), cursor, head, tail })
 }
 
 pub(super) async fn offset_for_timestamp(
