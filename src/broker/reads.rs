@@ -173,7 +173,12 @@ impl Broker {
     ) -> Result<Dequeued, Error> {
         loop {
             let (view, topic) = self.consumer(consumer)?;
-            let dequeued = self.dequeue_at(&topic, view.cursor, consumer, cursor, (attempt, max_records), room).await?;
+            let dequeued = self.dequeue_at(&topic, view.cursor, consumer, cursor, (attempt, max_records), room).await;
+            // The consumer went with its topic while the records were read.
+            let dequeued = dequeued.map_err(|error| match error {
+                Error::UnknownTopic(_) => Error::UnknownConsumer(consumer.to_string()),
+                error => error,
+            })?;
             // Something that was on its way moved the cursor to where it was expected: now it can be read there.
             let was_elsewhere = view.cursor != cursor && !dequeued.repeated && dequeued.first == dequeued.next;
             if !was_elsewhere || dequeued.next >= topic.range().tail {
