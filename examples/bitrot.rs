@@ -8,19 +8,21 @@
 
 #![expect(clippy::print_stdout, reason = "the report is its output")]
 
+#[path = "support/arguments.rs"]
+mod arguments;
+
 use std::process::ExitCode;
 
 use connectify::{planted::Planted, trial::Rot};
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().collect();
-    let number = |flag: &str, default: u64| {
-        let at = arguments.iter().position(|argument| argument == flag);
-        at.and_then(|at| arguments.get(at + 1)).and_then(|number| number.parse().ok()).unwrap_or(default)
-    };
     // Panics of the database below are caught, and told as corrupted data.
     std::panic::set_hook(Box::new(|_| {}));
-    let rot = Rot { seed: number("--seed", 1), flips: number("--flips", 100_000), planted: Planted::default() };
+    let rot = Rot {
+        seed: arguments::number("--seed", 1),
+        flips: arguments::number("--flips", 100_000),
+        planted: Planted::default(),
+    };
     match rot.run() {
         Ok(report) => {
             println!("nothing was read that was not written: {report:?}");

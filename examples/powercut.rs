@@ -9,17 +9,19 @@
 
 #![expect(clippy::print_stdout, reason = "the report is its output")]
 
+#[path = "support/arguments.rs"]
+mod arguments;
+
 use std::process::ExitCode;
 
 use connectify::trial::Campaign;
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args().collect();
-    let number = |flag: &str, default: u64| {
-        let at = arguments.iter().position(|argument| argument == flag);
-        at.and_then(|at| arguments.get(at + 1)).and_then(|number| number.parse().ok()).unwrap_or(default)
+    let campaign = Campaign {
+        seed: arguments::number("--seed", 1),
+        cuts: arguments::number("--cuts", 100_000),
+        planted: Default::default(),
     };
-    let campaign = Campaign { seed: number("--seed", 1), cuts: number("--cuts", 100_000), planted: Default::default() };
     println!("{campaign:?}");
     let mut next = 0;
     let outcome = campaign.run(|report| {

@@ -116,6 +116,10 @@ impl SimDisk {
         self.state().free = free;
     }
 
+    pub(super) fn free(&self) -> Option<u64> {
+        self.state().free
+    }
+
     /// From now on the directory is synced in vain.
     pub(super) fn skip_directory_syncs(&self) {
         self.state().skips_directory_syncs = true;

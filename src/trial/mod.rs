@@ -7,6 +7,8 @@
 //!             broker on what is left ─> log ─> checker: is it one that the promises allow?
 //! ```
 //!
+//! Beside it, [`Model`] compares every answer of a broker with that of a reference.
+//!
 //! Nothing here is part of the program: the feature `trial` is on in tests and examples alone.
 
 mod bitrot;
@@ -17,6 +19,7 @@ mod cut;
 mod disk;
 mod history;
 mod iofault;
+mod model;
 mod powercut;
 mod rng;
 mod workload;
@@ -26,5 +29,6 @@ pub use checker::{Violation, check};
 pub use disk::{Fault, SimDisk};
 pub use history::{Append, Commit, History, Log, Outcome, Read, Seen, Stored, TopicLog};
 pub use iofault::{Weathered, weather};
+pub use model::{Compared, Coverage, Divergence, Model};
 pub use powercut::{Campaign, Failure, Report, cut_as_told};
 pub use rng::Rng;
