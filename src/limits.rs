@@ -97,6 +97,8 @@ pub const WRITE_STALL_UNDER_PRESSURE: Duration = Duration::from_secs(5);
 
 /// Connections at once.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
+/// Connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`).
+pub const LISTEN_BACKLOG: u32 = 4096;
 /// Bytes of requests in memory, over all connections.
 pub const DEFAULT_INBOUND_BUDGET_BYTES: usize = 32 * MIB;
 /// Bytes read from the log and queued to be sent, over all connections.
