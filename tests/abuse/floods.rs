@@ -71,7 +71,7 @@ async fn pour(stage: Stage, frames: Bytes, reads: bool) -> Tally {
                 stage.ready();
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let read = async {
         while let Ok(Some(frame)) = receiving.frame().await {
