@@ -88,6 +88,8 @@ pub const MIN_FRAME_BYTES_PER_SECOND: usize = 256 * KIB;
 pub const FRAME_GRACE: Duration = Duration::from_secs(10);
 /// The same, while other frames wait for the memory that it takes; then it is what has arrived that counts.
 pub const FRAME_GRACE_UNDER_PRESSURE: Duration = Duration::from_secs(2);
+/// A frame that others wait for, and of which nothing comes for this long, is given up.
+pub const FRAME_STALL_UNDER_PRESSURE: Duration = Duration::from_secs(1);
 /// A peer that takes nothing for this long while answers wait for it is dropped.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same, while the budget for answers is nearly spent: what the peer does not take, others wait for.
@@ -97,6 +99,8 @@ pub const WRITE_STALL_UNDER_PRESSURE: Duration = Duration::from_secs(5);
 
 /// Connections at once.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
+/// Connections that wait to be accepted; the system may allow fewer (`net.core.somaxconn`).
+pub const LISTEN_BACKLOG: u32 = 4096;
 /// Bytes of requests in memory, over all connections.
 pub const DEFAULT_INBOUND_BUDGET_BYTES: usize = 32 * MIB;
 /// Bytes read from the log and queued to be sent, over all connections.

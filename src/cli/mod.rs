@@ -13,6 +13,7 @@ mod dequeue;
 mod duration;
 mod info;
 mod lines;
+mod listen;
 mod open_files;
 mod output;
 mod ping;

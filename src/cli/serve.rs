@@ -11,10 +11,9 @@ use connectify::{
     limits,
     server::{Server, ServerConfig},
 };
-use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-use super::{answer::Answer, args::DEFAULT_ADDRESS, byte_size::ByteSize, credentials, open_files, signals};
+use super::{answer::Answer, args::DEFAULT_ADDRESS, byte_size::ByteSize, credentials, listen, open_files, signals};
 
 /// Which events are logged, in the syntax of tracing-subscriber: `info`, `debug`, `connectify::server=trace,warn`.
 const LOG_VARIABLE: &str = "CONNECTIFY_LOG";
@@ -93,8 +92,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Answer> {
     let config = args.config()?;
     let stop = signals::stop_requested().context("cannot wait for signals")?;
     // The address comes first: if it is taken, the data is not touched.
-    let listener =
-        TcpListener::bind(&args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    let listener = listen::bind(&args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let address = listener.local_addr().context("cannot tell the address that was bound")?;
     if !address.ip().is_loopback() && args.credentials_file.is_none() {
         tracing::warn!(%address, "anyone who reaches this address can read and append; see --credentials-file");

@@ -23,6 +23,8 @@ const LZ4_MAX_RATIO: usize = 255;
 /// No batch needs a larger window: 8 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 const ZSTD_LEVEL: i32 = 1;
+/// By which what is worth compressing expands; memory for more is set aside when more comes.
+const USUAL_RATIO: usize = 8;
 
 impl Compression {
     pub(super) fn from_attributes(attributes: u8) -> Result<Self, BatchError> {
@@ -75,10 +77,14 @@ fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchE
     let not_zstd = |_| BatchError::Decompress("not a zstd frame");
     let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed).map_err(not_zstd)?.single_frame();
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(not_zstd)?;
-    // The vector grows with what really comes out; one byte more than declared is enough to know.
-    let mut out = Vec::with_capacity(declared.min(compressed.len().saturating_mul(8)));
-    let mut bounded = decoder.by_ref().take(declared as u64 + 1);
-    bounded.read_to_end(&mut out).map_err(not_zstd)?;
+    // The vector grows with what really comes out, in one step; one byte more than declared is enough to know.
+    let usual = declared.min(compressed.len().saturating_mul(USUAL_RATIO));
+    let mut out = Vec::with_capacity(usual + 1);
+    for most in [usual, declared + 1] {
+        out.reserve_exact(most - out.len());
+        let mut bounded = decoder.by_ref().take((most - out.len()) as u64);
+        bounded.read_to_end(&mut out).map_err(not_zstd)?;
+    }
     if out.len() > declared {
         return Err(BatchError::Expands { declared });
     }

@@ -10,6 +10,7 @@
 //! Memory is a budget: requests in memory, and what is read from the log to be sent, are counted in bytes over all
 //! connections. When a budget is spent, nothing is read from the sockets; nobody is disconnected for it.
 
+mod checks;
 mod config;
 mod dispatch;
 mod refusal;

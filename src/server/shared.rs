@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     ServerConfig,
+    checks::Checks,
     session::{self, InboundBudget, OutboundBudget},
 };
 use crate::{
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub(super) inbound: Arc<InboundBudget>,
     /// Bytes that may be read from the log and wait to be sent.
     pub(super) outbound: OutboundBudget,
+    pub(super) checks: Checks,
     connections: AtomicUsize,
     gone: Notify,
 }
@@ -54,6 +56,7 @@ impl Shared {
             stopping: CancellationToken::new(),
             inbound: Arc::new(InboundBudget::new(config.inbound_budget_bytes)),
             outbound: OutboundBudget::new(config.outbound_budget_bytes),
+            checks: Checks::new(),
             connections: AtomicUsize::new(0),
             gone: Notify::new(),
             config,

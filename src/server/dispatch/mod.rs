@@ -50,7 +50,7 @@ pub(super) fn lengths(batches: &[Bytes]) -> Vec<u32> {
 }
 
 /// Handles a frame. Requests that change something reach the broker before this returns, so in order of arrival.
-pub(super) fn dispatch(context: &Arc<Context>, frame: Frame, admitted: Admitted) -> Result<(), End> {
+pub(super) async fn dispatch(context: &Arc<Context>, frame: Frame, admitted: Admitted) -> Result<(), End> {
     let header = frame.header;
     let bad_frame = |message: &str| End::GoAway(ErrorBody::new(ErrorCode::BadFrame, message, Vec::new()));
     let opcode = Opcode::from_number(header.opcode);
@@ -80,6 +80,7 @@ pub(super) fn dispatch(context: &Arc<Context>, frame: Frame, admitted: Admitted)
     }
     let call = Call { context: context.clone(), header, admitted };
     match opcode {
+        Some(Opcode::Append) if header.has_known_version() => produce::append(call, frame).await,
         Some(opcode) if header.has_known_version() => call.handle(opcode, &frame),
         Some(_) => call.refuse(ErrorCode::UnknownMessageVersion, format!("version {} is not known", header.version)),
         None => call.refuse(ErrorCode::UnknownOpcode, format!("opcode {:#06x} is not known", header.opcode)),
@@ -108,7 +109,7 @@ impl Call {
             Opcode::ListTopics => self.at_once(frame, admin::list_topics),
             Opcode::DescribeTopic => self.at_once(frame, admin::describe_topic),
             Opcode::RegisterProducer => self.waiting(frame, produce::register_producer),
-            Opcode::Append => produce::append(self, frame),
+            Opcode::Append => unreachable!("it may take long, and is not handled here"),
             Opcode::ProducerState => self.waiting(frame, produce::producer_state),
             Opcode::RegisterConsumer => self.waiting(frame, consume::register_consumer),
             Opcode::Fetch => self.waiting(frame, consume::fetch),

@@ -17,9 +17,12 @@ use crate::{
         Append, AppendAnswer, AppendedPart, ErrorBody, ErrorCode, Frame, ProducerState, ProducerStateAnswer,
         RegisterProducer, RegisterProducerAnswer, decode_request,
     },
-    record::{Batch, ConsumerId, Offset, ProducerId, TopicId, TopicName, check_name},
+    record::{Batch, BatchHeader, Compression, ConsumerId, Offset, ProducerId, TopicId, TopicName, check_name},
     server::refusal::over_limit,
 };
+
+/// Batches that decompress to more than this are checked elsewhere: a connection may not keep others from being served.
+const MAX_BYTES_AT_ONCE: usize = 32 * 1024;
 
 pub(super) async fn register_producer(
     context: Arc<Context>,
@@ -50,15 +53,28 @@ pub(super) async fn producer_state(context: Arc<Context>, request: ProducerState
     Ok(plain(answer))
 }
 
-/// The hot path: no task and no future, the writer thread answers.
-pub(super) fn append(call: Call, frame: &Frame) {
-    match check(frame) {
+/// The hot path: no task, the writer thread answers. Until the batches are checked, nothing behind them is read.
+pub(super) async fn append(call: Call, frame: Frame) {
+    let checked = match decode_request::<Append>(&frame) {
+        Ok((request, batches)) if decompressed_bytes(&batches) > MAX_BYTES_AT_ONCE => {
+            call.context.shared.checks.run(move || check(&request, batches)).await
+        }
+        Ok((request, batches)) => check(&request, batches),
+        Err(error) => Err(error.into()),
+    };
+    match checked {
         Ok(appending) => {
             let broker = call.context.shared.broker.clone();
             broker.append(appending, Box::new(move |outcome| call.settle::<Append>(answered(outcome))));
         }
         Err(error) => call.refuse_with(&error),
     }
+}
+
+/// What batches decompress to, as far as their headers say it.
+fn decompressed_bytes(batches: &[Bytes]) -> usize {
+    let headers = batches.iter().filter_map(|batch| BatchHeader::read(batch).ok());
+    headers.filter(|header| header.compression != Compression::None).map(|header| header.records_bytes as usize).sum()
 }
 
 fn answered(outcome: Result<Vec<Appended>, broker::Error>) -> Answered<AppendAnswer> {
@@ -70,8 +86,7 @@ fn answered(outcome: Result<Vec<Appended>, broker::Error>) -> Answered<AppendAns
 }
 
 /// Checks all that can be checked without the state: counts, and every batch down to its last record.
-fn check(frame: &Frame) -> Result<Appending, ErrorBody> {
-    let (request, batches) = decode_request::<Append>(frame)?;
+fn check(request: &Append, batches: Vec<Bytes>) -> Result<Appending, ErrorBody> {
     let (parts, commits) = (request.parts.len(), request.commits.len());
     if parts == 0 {
         return Err(ErrorBody::new(ErrorCode::LimitExceeded, "append has no parts, at least 1 is needed", vec![0, 1]));

@@ -5,12 +5,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::{
-    limits::{FRAME_GRACE, FRAME_GRACE_UNDER_PRESSURE, KEEPALIVE, MIN_FRAME_BYTES_PER_SECOND},
+    limits::{
+        FRAME_GRACE, FRAME_GRACE_UNDER_PRESSURE, FRAME_STALL_UNDER_PRESSURE, KEEPALIVE, MIN_FRAME_BYTES_PER_SECOND,
+    },
     protocol::{ErrorBody, ErrorCode},
 };
 
 /// Between looks whether others wait for the memory of a frame that is arriving.
-const PRESSURE_PAUSE: Duration = Duration::from_secs(1);
+const PRESSURE_PAUSE: Duration = Duration::from_millis(250);
 
 /// When the peer was heard last, and what is expected of it.
 pub(super) struct Liveness {
@@ -22,7 +24,9 @@ pub(super) struct Liveness {
 /// A frame that has begun.
 struct Frame {
     begun: Instant,
-    /// What of it was there then.
+    /// When something of it came last.
+    moved: Instant,
+    /// What of it was there when it began.
     had: usize,
     /// What of it is there now.
     has: usize,
@@ -39,7 +43,10 @@ impl Frame {
     fn due(&self) -> Instant {
         let time = |bytes: usize| Duration::from_secs((bytes / MIN_FRAME_BYTES_PER_SECOND) as u64);
         match self.is_wanted {
-            true => self.begun + FRAME_GRACE_UNDER_PRESSURE + time(self.has - self.had),
+            true => {
+                let keeps_coming = self.begun + FRAME_GRACE_UNDER_PRESSURE + time(self.has - self.had);
+                keeps_coming.min(self.moved + FRAME_STALL_UNDER_PRESSURE)
+            }
             false => self.begun + FRAME_GRACE + time(self.bytes),
         }
     }
@@ -70,8 +77,11 @@ impl Liveness {
 
     /// A frame of `bytes` is arriving, as far as that is known, and `has` of them are there.
     pub(super) fn frame_arrives(&mut self, has: usize, bytes: usize, now: Instant) {
-        let frame = Frame { begun: now, had: has, has, bytes, is_wanted: false, asked: None };
+        let frame = Frame { begun: now, moved: now, had: has, has, bytes, is_wanted: false, asked: None };
         let frame = self.frame.get_or_insert(frame);
+        if has > frame.has {
+            frame.moved = now;
+        }
         (frame.has, frame.bytes) = (has, bytes);
     }
 
@@ -181,9 +191,33 @@ mod tests {
         liveness.frame_arrives(4096 + 3 * second, 30 * second, now);
         liveness.frame_takes_memory(true, now);
         let due = start + FRAME_GRACE_UNDER_PRESSURE + Duration::from_secs(3);
-        assert!(matches!(liveness.due(due - Duration::from_millis(1)), Due::Nothing));
+        // Something comes again and again, and is too little.
+        for ago in (0..8).rev() {
+            let now = due - FRAME_STALL_UNDER_PRESSURE / 2 * ago - Duration::from_millis(1);
+            liveness.frame_arrives(4096 + 3 * second + 8 - ago as usize, 30 * second, now);
+            assert!(matches!(liveness.due(now), Due::Nothing));
+        }
         assert!(matches!(liveness.due(due), Due::Close(_)));
         liveness.frame_takes_memory(false, due);
         assert!(matches!(liveness.due(due), Due::Nothing), "nobody waits any more");
+    }
+
+    /// A thousand peers sent one half of a frame of 30 KB. Those that held memory for it were given up after two seconds,
+    /// the next ones, which had waited for it with nothing more to send, two seconds later, and so on: an honest frame of
+    /// 100 KB waited for twelve.
+    #[test]
+    fn a_frame_that_others_wait_for_and_of_which_nothing_comes_is_given_up_soon() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(start);
+        liveness.frame_arrives(15_000, 30_000, start);
+        liveness.frame_takes_memory(true, start);
+        let due = start + FRAME_STALL_UNDER_PRESSURE;
+        assert!(matches!(liveness.due(due - Duration::from_millis(1)), Due::Nothing));
+        let Due::Close(error) = liveness.due(due) else { panic!("not given up") };
+        assert_eq!(error.known(), Some(ErrorCode::TooSlow));
+        liveness.frame_arrives(15_001, 30_000, due);
+        assert!(matches!(liveness.due(due), Due::Nothing), "it goes on");
+        liveness.frame_takes_memory(false, due);
+        assert!(matches!(liveness.due(due + FRAME_STALL_UNDER_PRESSURE), Due::Nothing), "nobody waits");
     }
 }

@@ -153,7 +153,7 @@ async fn requests<R: AsyncRead + Unpin>(context: &Arc<Context>, reader: &mut Rea
             Ok(next) => next,
             Err(end) => return end,
         };
-        if let Err(end) = dispatch::dispatch(context, frame, admitted) {
+        if let Err(end) = dispatch::dispatch(context, frame, admitted).await {
             return end;
         }
     }
