@@ -17,9 +17,13 @@ mod refusal;
 mod server_error;
 mod session;
 mod shared;
+#[cfg(feature = "trial")]
+mod simulated;
 
 pub use config::ServerConfig;
 pub use server_error::Error;
+#[cfg(feature = "trial")]
+pub use simulated::Sessions;
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 

@@ -9,7 +9,11 @@ use std::{
     time::Instant,
 };
 
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    sync::Notify,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -98,11 +102,39 @@ impl Shared {
             drop(stream.try_write(&encode_request(&error, 0, Vec::new()).to_bytes()));
             return;
         };
+        let (reader, writer) = stream.into_split();
+        self.serve(reader, writer, peer, counted);
+    }
+
+    fn serve<R, W>(self: &Arc<Self>, reader: R, writer: W, peer: SocketAddr, counted: Counted)
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
         let shared = self.clone();
         tokio::spawn(async move {
-            let (reader, writer) = stream.into_split();
             session::run(shared, reader, writer, peer).await;
             drop(counted);
         });
+    }
+
+    /// Serves a connection that is not one of TCP.
+    #[cfg(feature = "trial")]
+    pub(super) fn accept_stream<S>(self: &Arc<Self>, stream: S, peer: SocketAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (reader, writer) = tokio::io::split(stream);
+        if let Some(counted) = self.count() {
+            self.serve(reader, writer, peer, counted);
+        }
+    }
+
+    /// Whether all of the budgets is there.
+    #[cfg(feature = "trial")]
+    pub(super) fn is_whole(&self) -> bool {
+        let (inbound, outbound) = (self.config.inbound_budget_bytes, self.config.outbound_budget_bytes);
+        self.inbound.free() == InboundBudget::new(inbound).free()
+            && self.outbound.free() == OutboundBudget::new(outbound).free()
     }
 }

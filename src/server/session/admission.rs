@@ -57,6 +57,12 @@ impl InboundBudget {
         }
     }
 
+    /// What is left of its parts.
+    #[cfg(feature = "trial")]
+    pub(in crate::server) fn free(&self) -> [usize; 3] {
+        [&self.arriving, &self.last, &self.whole].map(|part| part.available_permits())
+    }
+
     /// Whether somebody waits for what arriving frames hold.
     pub(super) fn is_wanted(&self) -> bool {
         self.waiting.load(Relaxed) > 0

@@ -24,6 +24,12 @@ impl OutboundBudget {
         Self { usual: Arc::new(Semaphore::new(part)), large: Arc::new(Semaphore::new(part)) }
     }
 
+    /// What is left of its parts.
+    #[cfg(feature = "trial")]
+    pub(in crate::server) fn free(&self) -> [usize; 2] {
+        [&self.usual, &self.large].map(|part| part.available_permits())
+    }
+
     /// Waits until there is room for an answer of this size. `None`: never; the server is going down.
     pub(super) async fn acquire(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let part = if bytes <= MAX_DELIVERY_BYTES { &self.usual } else { &self.large };
