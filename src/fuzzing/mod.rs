@@ -13,6 +13,8 @@ mod independent;
 #[cfg(test)]
 mod seeds;
 #[cfg(feature = "trial")]
+mod session;
+#[cfg(feature = "trial")]
 mod store;
 
 pub use batch::batch;
@@ -20,5 +22,7 @@ pub use bodies::bodies;
 #[cfg(feature = "trial")]
 pub use client::client;
 pub use frame::frame;
+#[cfg(feature = "trial")]
+pub use session::session;
 #[cfg(feature = "trial")]
 pub use store::store;

@@ -29,6 +29,6 @@ pub use checker::{Violation, check};
 pub use disk::{Fault, SimDisk};
 pub use history::{Append, Commit, History, Log, Outcome, Read, Seen, Stored, TopicLog};
 pub use iofault::{Weathered, weather};
-pub use model::{Compared, Coverage, Divergence, Model};
+pub use model::{Compared, Coverage, Divergence, Model, session_as_told};
 pub use powercut::{Campaign, Failure, Report, cut_as_told};
 pub use rng::Rng;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     op::{Free, Step},
-    request::{Answer, Answered, Request},
+    request::{Answer, Decided, Request},
 };
 use crate::broker::Error;
 
@@ -118,7 +118,7 @@ impl Coverage {
         *self.0.entry(kind).or_default() += 1;
     }
 
-    pub(super) fn count(&mut self, request: &Request, answered: &Answered) {
+    pub(super) fn count(&mut self, request: &Request, answered: &Decided) {
         let kind = match answered {
             Ok(answer) => granted(request, answer),
             Err(error) => refused(request, error),

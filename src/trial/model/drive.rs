@@ -16,13 +16,15 @@ use tokio::sync::oneshot;
 use super::{
     op::Free,
     reference::{self, RESERVE_BYTES, Reference},
-    request::{Answer, Answered, Batches, Dequeue, Request},
+    request::{Answer, Answered, Batches, Decided, Dequeue, Request},
+    translate,
+    wire::{self, Wire},
 };
 use crate::{
     broker::{Appended, Background, Broker, BrokerConfig, Dequeued, Error, Fetched, Place, Stepped},
     planted::Planted,
     record::{Offset, Timestamp, TopicName},
-    trial::SimDisk,
+    trial::{Rng, SimDisk},
 };
 
 /// Small, so that a short run rolls, seals, trims and rewrites.
@@ -40,6 +42,8 @@ pub(super) struct Driver {
     now: Timestamp,
     /// Appends that were acknowledged and stored something.
     told: Arc<AtomicU64>,
+    /// Set when requests go through a session.
+    wire: Option<Wire>,
 }
 
 fn open(disk: &SimDisk, planted: Planted, now: Timestamp) -> Result<Stepped, String> {
@@ -59,7 +63,29 @@ impl Driver {
     pub(super) fn new(planted: Planted, now: Timestamp) -> Result<Self, String> {
         let disk = SimDisk::default();
         let store = Some(open(&disk, planted, now)?);
-        Ok(Self { disk, store, planted, now, told: Arc::default() })
+        Ok(Self { disk, store, planted, now, told: Arc::default(), wire: None })
+    }
+
+    /// The same, asked through a session, beside strangers that do what chance says.
+    pub(super) fn on_a_wire(now: Timestamp, strange: Rng) -> Result<Self, String> {
+        let mut driver = Self::new(Planted::default(), now)?;
+        driver.wire = Some(Wire::new(driver.broker().clone(), strange)?);
+        Ok(driver)
+    }
+
+    /// A request as it can be made here; `None` when it cannot.
+    pub(super) fn fit(&self, request: Request) -> Option<Request> {
+        if self.wire.is_some() { wire::in_a_frame(request) } else { Some(request) }
+    }
+
+    /// What of an answer can be seen here.
+    pub(super) fn shown(&self, request: &Request, answer: Answer) -> Answer {
+        if self.wire.is_some() { translate::shown(request, answer) } else { answer }
+    }
+
+    /// Ends what was opened.
+    pub(super) fn end(&mut self) -> Result<(), String> {
+        self.wire.take().map_or(Ok(()), |wire| wire.close().map(drop))
     }
 
     pub(super) fn store(&self) -> &Stepped {
@@ -71,8 +97,16 @@ impl Driver {
     }
 
     /// Hands a request to the broker. Its first poll, which the caller makes, is its arrival.
-    pub(super) fn ask(&self, request: Request) -> Waiting {
-        Box::pin(ask(self.broker().clone(), request, self.told.clone()))
+    pub(super) fn ask(&mut self, request: Request) -> Result<Waiting, String> {
+        match &mut self.wire {
+            Some(wire) => wire.ask(&request),
+            None => Ok(self.ask_broker(request)),
+        }
+    }
+
+    fn ask_broker(&self, request: Request) -> Waiting {
+        let (broker, told) = (self.broker().clone(), self.told.clone());
+        Box::pin(async move { ask(broker, request, told).await.map_err(Into::into) })
     }
 
     /// Lets the writer work on what waits. Looks at the moment before anything can be durable: nobody sees it yet, and
@@ -93,6 +127,7 @@ impl Driver {
         })));
         self.store.as_mut().expect("it is open between steps").step();
         self.disk.on_sync(None);
+        self.wire.as_mut().map_or(Ok(()), Wire::settle)?;
         ahead.lock().expect("no panic while it is locked").take().map_or(Ok(()), Err)
     }
 
@@ -108,6 +143,7 @@ impl Driver {
     /// Closes the broker in order, or takes the files as a kill leaves them, and opens it again.
     pub(super) fn restart(&mut self, killed: bool) -> Result<(), String> {
         let free = self.disk.free();
+        let strange = self.wire.take().map(Wire::close).transpose()?;
         let store = self.store.take().expect("it is open between steps");
         let files = if killed {
             let files = self.disk.files();
@@ -121,6 +157,7 @@ impl Driver {
         self.disk = SimDisk::holding(files);
         self.disk.set_free_bytes(free);
         self.store = Some(open(&self.disk, self.planted, self.now)?);
+        self.wire = strange.map(|strange| Wire::new(self.broker().clone(), strange)).transpose()?;
         Ok(())
     }
 
@@ -130,7 +167,7 @@ impl Driver {
             (Vec::new(), self.broker().topic(topic.as_str()).map_err(|e| e.to_string())?.range().head);
         loop {
             let request = Request::Fetch { topic: topic.clone(), from, max_bytes: 64 * 1024 };
-            let answered = self.ask(request).now_or_never().ok_or("a read waits for something")?;
+            let answered = self.ask_broker(request).now_or_never().ok_or("a read waits for something")?;
             match answered {
                 Ok(Answer::Fetched { batches, .. }) if batches.0.is_empty() => return Ok(Batches(all)),
                 Ok(Answer::Fetched { batches, .. }) => {
@@ -157,7 +194,7 @@ fn seen_ahead(broker: &Broker, tails: &[(TopicName, Option<(Offset, Offset)>)]) 
     })
 }
 
-async fn ask(broker: Broker, request: Request, told: Arc<AtomicU64>) -> Answered {
+async fn ask(broker: Broker, request: Request, told: Arc<AtomicU64>) -> Decided {
     match request {
         Request::CreateTopic { name, retention, if_absent } => {
             broker.create_topic(name, retention, if_absent).await.map(Answer::Topic)

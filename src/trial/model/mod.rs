@@ -18,6 +18,8 @@ mod request;
 mod resolve;
 mod run;
 mod shrink;
+mod translate;
+mod wire;
 
 pub use coverage::Coverage;
 
@@ -28,6 +30,8 @@ use crate::planted::Planted;
 use op::Step;
 use run::{Difference, run};
 
+/// Steps of a run that a fuzzer chose, at most, beside the first ones.
+const CHOSEN_STEPS: usize = 30;
 /// Steps that a failure shows.
 const SHOWN: usize = 5;
 
@@ -112,4 +116,18 @@ impl Model {
         }
         Ok(compared)
     }
+}
+
+/// A short run through a session, beside strangers who send bent frames, all of it as these bytes say: for fuzzers.
+///
+/// # Errors
+/// What was answered otherwise than the reference says, or what a stranger was told that it may not be.
+pub fn session_as_told(data: &[u8]) -> Result<(), String> {
+    // What is asked and what strangers do are told apart, so that a change of one leaves the other as it is.
+    let (what, strange) = data.split_at(data.len() / 2);
+    let mut what = Rng::chosen(what);
+    let count = 3 + what.index(CHOSEN_STEPS);
+    let steps = generate::steps(&mut what, count);
+    let found = run::run_on_a_wire(&steps, Rng::chosen(strange), &mut Coverage::default());
+    found.map_err(|Difference { step, what }| format!("step {step}: {what}\n{}", listed(&steps)))
 }

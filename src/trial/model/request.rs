@@ -8,6 +8,7 @@ use crate::{
     broker::{
         Appended, Appending, ConsumerState, Error, ProducerState, Retention, Room, StartAt, TopicCreated, TopicRange,
     },
+    protocol::ErrorBody,
     record::{BatchHeader, ConsumerId, Offset, ProducerId, Timestamp, TopicName},
 };
 
@@ -64,7 +65,11 @@ pub(super) enum Answer {
     Offset(Offset),
 }
 
-pub(super) type Answered = Result<Answer, Error>;
+/// What was answered: refusals as they cross the wire, which is all that a client sees of them.
+pub(super) type Answered = Result<Answer, ErrorBody>;
+
+/// What the reference decided.
+pub(super) type Decided = Result<Answer, Error>;
 
 /// Stored batches, byte by byte.
 #[derive(Clone, Default, PartialEq, Eq)]

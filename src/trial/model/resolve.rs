@@ -3,7 +3,7 @@
 use super::{
     op::{CONSUMERS, EpochIs, From, Op, PRODUCERS, Part, Place, RangeIs, Width},
     reference::Reference,
-    request::{Answer, Answered, Dequeue, Request},
+    request::{Answer, Decided, Dequeue, Request},
 };
 use crate::{
     broker::{Appending, ProducerState, Room, StartAt},
@@ -86,7 +86,7 @@ impl Clients {
     }
 
     /// Takes up what the client of an operation was told.
-    pub(super) fn learn(&mut self, op: &Op, answered: &Answered) {
+    pub(super) fn learn(&mut self, op: &Op, answered: &Decided) {
         match (op, answered) {
             (Op::RegisterProducer { producer, .. }, Ok(Answer::Producer(state))) => {
                 self.producers[usize::from(*producer)] = Some(state.clone());

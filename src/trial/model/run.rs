@@ -13,10 +13,10 @@ use super::{
     drive::{Driver, Waiting},
     op::{Free, Op, Step},
     reference::{Expected, Reference},
-    request::{Answered, Request},
+    request::{Answered, Decided, Request},
     resolve::Clients,
 };
-use crate::{planted::Planted, record::Timestamp};
+use crate::{planted::Planted, record::Timestamp, trial::Rng};
 
 /// When every run begins: some time in 2026.
 const BEGIN: Timestamp = Timestamp(1_770_000_000_000_000);
@@ -51,9 +51,23 @@ struct Asked<'a> {
 
 /// Takes these steps on a new broker.
 pub(super) fn run(steps: &[Step], planted: Planted, coverage: &mut Coverage) -> Result<(), Difference> {
+    run_on(|| Driver::new(planted, BEGIN), steps, coverage)
+}
+
+/// Takes these steps through a session, beside strangers that do what chance says. The disk has room.
+pub(super) fn run_on_a_wire(steps: &[Step], strange: Rng, coverage: &mut Coverage) -> Result<(), Difference> {
+    let steps: Vec<_> = steps.iter().filter(|step| !matches!(step, Step::Disk(_))).cloned().collect();
+    run_on(|| Driver::on_a_wire(BEGIN, strange), &steps, coverage)
+}
+
+fn run_on(
+    open: impl FnOnce() -> Result<Driver, String>,
+    steps: &[Step],
+    coverage: &mut Coverage,
+) -> Result<(), Difference> {
     let mut at = 0;
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let driver = Driver::new(planted, BEGIN)?;
+        let driver = open()?;
         let (reference, clients) = (Reference::new(BEGIN), Clients::default());
         let mut run = Run { driver, reference, clients, coverage };
         for (number, step) in steps.iter().enumerate() {
@@ -65,7 +79,7 @@ pub(super) fn run(steps: &[Step], planted: Planted, coverage: &mut Coverage) -> 
             }
         }
         run.coverage.count_files(run.driver.disk.files().keys());
-        Ok::<_, String>(())
+        run.driver.end()
     }));
     let panicked = |panic: Box<dyn std::any::Any + Send>| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -110,10 +124,10 @@ impl Run<'_> {
         let mut guess = self.reference.clone();
         let mut all = Vec::new();
         for op in ops {
-            let request = self.clients.resolve(op, &guess);
+            let Some(request) = self.driver.fit(self.clients.resolve(op, &guess)) else { continue };
             // What comes behind it is resolved as if it were granted.
             drop(guess.decide(&self.reference, &request, None));
-            let mut waiting = self.driver.ask(request.clone());
+            let mut waiting = self.driver.ask(request.clone())?;
             let answered = waiting.as_mut().now_or_never();
             all.push(Asked { op, request, waiting, answered, is_settled: false });
         }
@@ -153,10 +167,15 @@ impl Run<'_> {
             }
             Expected::LateCursor { dequeue, tail } => self.reference.late(dequeue, tail, asked.answered.as_ref()),
         };
-        if asked.answered != expected {
+        let shown = |decided: Decided| match decided {
+            Ok(answer) => Ok(self.driver.shown(&asked.request, answer)),
+            Err(error) => Err(error.into()),
+        };
+        let answer = expected.clone().map(shown);
+        if asked.answered != answer {
             let Asked { op, request, answered, .. } = asked;
             return Err(format!(
-                "{op:?}, which is {request}\n  was answered  {answered:?}\n  the reference {expected:?}\n  (None: not in this turn)"
+                "{op:?}, which is {request}\n  was answered  {answered:?}\n  the reference {answer:?}\n  (None: not in this turn)"
             ));
         }
         if let Some(answered) = &expected {

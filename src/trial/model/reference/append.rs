@@ -7,7 +7,7 @@ use crate::{
     broker::{Appended, Appending, Error},
     limits::MAX_PRODUCER_RANGES,
     record::{Batch, Offset, Sequence, Stamp, TopicId},
-    trial::model::request::{Answer, Answered},
+    trial::model::request::{Answer, Answered, Decided},
 };
 
 /// Sequences that were stored, and where.
@@ -26,7 +26,7 @@ impl Range {
 }
 
 impl Reference {
-    pub(super) fn append(&mut self, appending: &Appending, seen: Option<&Answered>) -> Answered {
+    pub(super) fn append(&mut self, appending: &Appending, seen: Option<&Answered>) -> Decided {
         let mut after = self.clone();
         let decided = after.append_and_commit(self, appending);
         let is_new = |parts: &Vec<Appended>| parts.iter().any(|part| !part.duplicate);

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     op::Free,
-    request::{Answer, Answered, Dequeue, Request},
+    request::{Answer, Answered, Decided, Dequeue, Request},
 };
 use crate::{
     broker::{ConsumerState, ConsumerView, Error, ProducerState, Retention, StartAt, TopicCreated, TopicRange},
@@ -78,7 +78,7 @@ struct LastDequeue {
 /// What an answer has to be.
 #[derive(Clone, Debug)]
 pub(super) enum Expected {
-    Now(Answered),
+    Now(Decided),
     /// A dequeue again: its records are read when the group is durable.
     Repeated {
         dequeue: Dequeue,
@@ -140,7 +140,7 @@ impl Reference {
         either(self.full(4), decided, seen)
     }
 
-    fn create_topic(&mut self, name: &TopicName, retention: Retention, if_absent: bool) -> Answered {
+    fn create_topic(&mut self, name: &TopicName, retention: Retention, if_absent: bool) -> Decided {
         if retention.bytes == Some(0) || retention.age_us == Some(0) {
             return Err(Error::InvalidRetention);
         }
@@ -171,7 +171,7 @@ impl Reference {
         name: Option<&str>,
         create: Option<Retention>,
         seen: Option<&Answered>,
-    ) -> Answered {
+    ) -> Decided {
         // On a copy: refused without an effect.
         let mut after = self.clone();
         let made = match create {
@@ -205,7 +205,7 @@ impl Reference {
         self.producer_state(id)
     }
 
-    fn producer_state(&mut self, id: ProducerId) -> Answered {
+    fn producer_state(&mut self, id: ProducerId) -> Decided {
         let topic = self.topic_of_producer(id).ok_or_else(|| Error::UnknownProducer(id.to_string()))?;
         let now = self.now;
         let topic = self.topic_mut(&topic);
@@ -221,7 +221,7 @@ impl Reference {
         name: Option<&str>,
         start: StartAt,
         seen: Option<&Answered>,
-    ) -> Answered {
+    ) -> Decided {
         let found = self.topic(topic)?;
         let existing = found.consumers.iter().find(|consumer| name.is_some() && consumer.name.as_deref() == name);
         if let Some(Consumer { id, cursor, .. }) = existing {
@@ -243,7 +243,7 @@ impl Reference {
         Ok(Answer::Consumer(ConsumerState { id, cursor, existed: false }))
     }
 
-    fn commit(&mut self, id: ConsumerId, offset: Offset, rewind: bool, seen: Option<&Answered>) -> Answered {
+    fn commit(&mut self, id: ConsumerId, offset: Offset, rewind: bool, seen: Option<&Answered>) -> Decided {
         let allowed = self.consumer(id).and_then(|(_, topic, _)| {
             topic.holds_or_ends_at(offset, topic.tail)?;
             match rewind && offset < topic.head {
@@ -384,7 +384,7 @@ pub(super) fn free_bytes(free: Free) -> u64 {
 /// Of a full disk and another fault either is told.
 fn either(full: Option<Error>, decided: Result<(), Error>, seen: Option<&Answered>) -> Result<(), Error> {
     match full {
-        Some(full) if decided.is_ok() || matches!(seen, Some(Err(seen)) if *seen == full) => Err(full),
+        Some(full) if decided.is_ok() || matches!(seen, Some(Err(seen)) if *seen == full.clone().into()) => Err(full),
         _ => decided,
     }
 }

@@ -8,7 +8,7 @@ use super::{Expected, LastDequeue, Reference, Topic};
 use crate::{
     broker::{Error, Room},
     record::{ConsumerId, Offset, Timestamp, TopicName},
-    trial::model::request::{Answer, Answered, Batches, Dequeue},
+    trial::model::request::{Answer, Answered, Batches, Decided, Dequeue},
 };
 
 /// A batch and where it is.
@@ -39,14 +39,14 @@ fn taken(batches: &[Rc<Stored>], room: Room) -> usize {
 }
 
 impl Reference {
-    pub(super) fn backlog(&self, id: ConsumerId) -> Answered {
+    pub(super) fn backlog(&self, id: ConsumerId) -> Decided {
         let (_, topic, consumer) = self.consumer(id)?;
         let from = consumer.cursor.max(topic.head);
         Ok(Answer::Backlog { backlog: topic.tail.0 - from.0, cursor: consumer.cursor, range: topic.range() })
     }
 
     /// An answer may hold fewer batches than are there, but one at least, and no further one once it has `max_bytes`.
-    pub(super) fn fetch(&self, topic: &TopicName, from: Offset, max_bytes: usize, seen: Option<&Answered>) -> Answered {
+    pub(super) fn fetch(&self, topic: &TopicName, from: Offset, max_bytes: usize, seen: Option<&Answered>) -> Decided {
         let topic = self.topic(topic)?;
         let (head, tail) = (topic.head, topic.tail);
         if from < head {
@@ -69,7 +69,7 @@ impl Reference {
         Ok(Answer::Fetched { range: topic.range(), batches: bytes_of(&batches) })
     }
 
-    pub(super) fn offset_for(&self, topic: &TopicName, time: Timestamp) -> Answered {
+    pub(super) fn offset_for(&self, topic: &TopicName, time: Timestamp) -> Decided {
         let topic = self.topic(topic)?;
         let found = topic.batches.iter().find(|batch| batch.time >= time);
         Ok(Answer::Offset(found.map_or(topic.tail, |batch| batch.base)))
@@ -145,7 +145,7 @@ impl Reference {
         first: Offset,
         next: Offset,
         tail: Offset,
-    ) -> Answered {
+    ) -> Decided {
         let (_, topic, _) = self.consumer(dequeue.consumer)?;
         let first = first.max(topic.head).min(next);
         let (batches, room) = (topic.overlapping(first, next), dequeue.room);
@@ -166,7 +166,7 @@ impl Reference {
         dequeue: Dequeue,
         tail: Offset,
         seen: Option<&Answered>,
-    ) -> Option<Answered> {
+    ) -> Option<Decided> {
         let cursor = dequeue.cursor;
         let is_over = match self.consumer(dequeue.consumer) {
             Ok((_, topic, _)) => cursor >= topic.tail,
