@@ -210,6 +210,8 @@ impl Broker {
         if repeated {
             // Retention may have taken some of them since, or all.
             first = first.max(topic.range().head).min(next);
+            // What this call found itself when it arrived is not what that one took.
+            batches.clear();
             if first < next {
                 let range = self.read_range(topic, first, next, room).await?;
                 if range.end < next {

@@ -313,3 +313,33 @@ fn a_repeated_dequeue_whose_topic_is_deleted_behind_it_is_told_that_the_consumer
     let told = again.now_or_never().expect("the writer has worked").expect_err("it is gone");
     assert_eq!(told, Error::UnknownConsumer(consumer.to_string()));
 }
+
+/// A dequeue was sent twice before the writer had decided the first. The same commit trimmed what it took. The second was
+/// told rightly that none of the records is left, and got the batch that it had found when it arrived: one that retention
+/// had removed, with none of its records.
+#[cfg(feature = "trial")]
+#[test]
+fn a_repeated_dequeue_whose_records_are_gone_brings_no_batches() {
+    use futures::FutureExt as _;
+
+    let mut store = Stepped::open(Place::Memory, BrokerConfig::default()).expect("opens");
+    let small = Some(Retention { bytes: Some(200), age_us: None });
+    let p = store.call(async |broker| broker.register_producer(name("t"), None, small).await).expect("registers");
+    store.call(async |broker| append(&broker, &p, 0, &["a"]).await).expect("stored");
+    let consumer = store.call(async |broker| broker.register_consumer(name("t"), None, StartAt::Head).await);
+    let consumer = consumer.expect("registers").id;
+
+    let broker = store.broker().clone();
+    let parts = vec![(p.topic, batch(&p, 1, &["b".repeat(300).as_str()]))];
+    broker.append(Appending { parts, commits: Vec::new() }, Box::new(|stored| assert!(stored.is_ok())));
+    let mut first = Box::pin(broker.dequeue(consumer, Offset(0), 7, 1, ROOM));
+    let mut again = Box::pin(broker.dequeue(consumer, Offset(0), 7, 1, ROOM));
+    assert!(first.as_mut().now_or_never().is_none() && again.as_mut().now_or_never().is_none());
+    assert!(store.step());
+    let first = first.now_or_never().expect("the writer has worked").expect("there was one");
+    let again = again.now_or_never().expect("the writer has worked").expect("it is known");
+    assert_eq!((first.first, first.next, first.batches.len()), (Offset(0), Offset(1), 1));
+    assert_eq!(broker.topic("t").expect("exists").range().head, Offset(1));
+    assert!(again.repeated);
+    assert_eq!((again.first, again.next, again.batches.len()), (Offset(1), Offset(1), 0));
+}
