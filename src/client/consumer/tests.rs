@@ -14,6 +14,7 @@ use crate::{
         Client, Error,
         testing::{Asked, Peer, Server, connected, granted_answer, narrow, soon, stored_batch},
     },
+    limits::KEEPALIVE,
     protocol::{
         Backlog, BacklogAnswer, Commit, CommitAnswer, Credit, Deliver, Dequeue, DequeueAnswer, DescribeTopic,
         DescribeTopicAnswer, ErrorBody, ErrorCode, FrameHeader, Gap, OffsetForTimestamp, OffsetForTimestampAnswer,
@@ -182,6 +183,19 @@ async fn a_subscription_that_is_lost_before_its_answer_is_asked_for_again() {
     meanwhile(&mut consumer, peer.expect::<Subscribe>()).await;
     drop(peer);
     let mut peer = server.accept().await;
+    let subscribed = started(&mut consumer, &mut peer, 0).await;
+    peer.deliver(&subscribed, None, vec![stored_batch(0, &["0"])]).await;
+    assert_eq!(next_value(&mut consumer).await.0, 0);
+}
+
+/// A network fell silent under a consumer that subscribed. Its stream ended with a time-out after 30 s, ten seconds before
+/// the keepalive would have given the connection up, though on the next one the server was well.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_not_answered_is_asked_for_again_on_the_next_connection() {
+    let (mut server, mut silent, _client, mut consumer) = consuming(0, |builder| builder).await;
+    meanwhile(&mut consumer, silent.expect::<Subscribe>()).await;
+    meanwhile(&mut consumer, tokio::time::sleep(KEEPALIVE * 2)).await;
+    let mut peer = meanwhile(&mut consumer, server.accept()).await;
     let subscribed = started(&mut consumer, &mut peer, 0).await;
     peer.deliver(&subscribed, None, vec![stored_batch(0, &["0"])]).await;
     assert_eq!(next_value(&mut consumer).await.0, 0);
