@@ -269,6 +269,24 @@ async fn a_subscription_that_a_leaving_server_ends_goes_on_elsewhere() {
     started(&mut consumer, &mut new, 0).await;
 }
 
+/// A disk failed under a server, which granted each subscription and ended it at the first read. A consumer asked for the
+/// next one at once, as often as the network allowed.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_the_server_ends_again_and_again_is_asked_for_with_growing_pauses() {
+    let (_server, mut peer, _client, mut consumer) = consuming(0, |builder| builder).await;
+    let began = tokio::time::Instant::now();
+    for _ in 0..8 {
+        let mut subscribed = started(&mut consumer, &mut peer, 0).await;
+        subscribed.header.opcode = Opcode::Deliver as u16;
+        peer.refuse(&subscribed, ErrorCode::StorageFailed).await;
+    }
+    let subscribed = started(&mut consumer, &mut peer, 0).await;
+    // From 50 ms on they double, and chance halves them at most.
+    assert!(began.elapsed() > Duration::from_millis(25 * 255), "{:?}", began.elapsed());
+    peer.deliver(&subscribed, None, vec![stored_batch(0, &["0"])]).await;
+    assert_eq!(next_value(&mut consumer).await.0, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_starts_at_the_head_misses_nothing_when_the_head_moves_before() {
     let (_server, mut peer, client) = connected().await;
