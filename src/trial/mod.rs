@@ -20,6 +20,7 @@ mod disk;
 mod history;
 mod iofault;
 mod model;
+pub mod net;
 mod powercut;
 mod rng;
 mod workload;

@@ -17,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("server", &["broker", "limits", "protocol", "record"]),
     ("client", &["limits", "protocol", "record"]),
     ("agent", &["client", "limits"]),
-    ("trial", &["broker", "limits", "planted", "record", "storage"]),
+    ("trial", &["broker", "client", "limits", "planted", "protocol", "record", "server", "storage"]),
     ("fuzzing", &["client", "limits", "protocol", "record", "trial"]),
     ("cli", &[]),
     ("main", &["cli"]),
