@@ -10,7 +10,7 @@
 //! | `client` | [`Client`]: producers, consumers, admin calls | the database |
 //! | `server` | [`server`]: the server, to be embedded, for instance in a test | |
 //! | `cli` | the `connectify` program | |
-//! | `trial` | for the tests of this project: simulated disks, a checker of histories, planted bugs | |
+//! | `trial` | for the tests of this project: simulated disks and networks, a checker of histories, planted bugs | |
 //!
 //! ```text
 //! cli ─> everything public     server ─> broker, protocol     broker ─> storage

@@ -24,6 +24,9 @@ struct Waiting {
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     wake: Condvar,
+    /// Wakes whoever drives a writer without a thread.
+    #[cfg(feature = "trial")]
+    filled: tokio::sync::Notify,
 }
 
 impl Queue {
@@ -39,8 +42,18 @@ impl Queue {
             return operation.refuse(Error::ShuttingDown);
         }
         waiting.operations.push_back(operation);
+        #[cfg(feature = "trial")]
+        self.filled.notify_one();
         if std::mem::take(&mut waiting.is_idle) {
             self.wake.notify_one();
+        }
+    }
+
+    /// Ready when there is something to take.
+    #[cfg(feature = "trial")]
+    pub(super) async fn filled(&self) {
+        while self.waiting().operations.is_empty() {
+            self.filled.notified().await;
         }
     }
 

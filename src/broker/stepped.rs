@@ -77,6 +77,27 @@ impl Stepped {
         self.writer.step()
     }
 
+    /// Ready when a step has something to work on.
+    ///
+    /// # Cancel safety
+    /// Nothing is changed by waiting.
+    pub async fn wait(&self) {
+        self.writer.wait().await;
+    }
+
+    /// Works on what comes for as long as it is polled; each group takes the time that `disk` says.
+    ///
+    /// # Cancel safety
+    /// What waits goes on waiting.
+    pub async fn drive(&mut self, mut disk: impl FnMut() -> Duration) {
+        loop {
+            self.writer.wait().await;
+            // More may join the group meanwhile, as it does while a real disk syncs.
+            tokio::time::sleep(disk()).await;
+            self.step();
+        }
+    }
+
     /// Drives a call of the broker to its end.
     ///
     /// # Panics

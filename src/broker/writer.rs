@@ -97,6 +97,12 @@ impl Writer {
         self.state.producers.values().map(|producer| producer.shown()).collect()
     }
 
+    /// Ready when a step has something to work on.
+    #[cfg(feature = "trial")]
+    pub(super) async fn wait(&self) {
+        self.queue.filled().await;
+    }
+
     /// Ends the engine in order.
     #[cfg(feature = "trial")]
     pub(super) fn close(self) -> Result<(), StorageError> {

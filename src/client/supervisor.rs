@@ -5,10 +5,14 @@
 //!    └──── refused for good, or the client was closed ────▶ Closed
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
 
@@ -45,14 +49,17 @@ pub(super) enum Link {
 
 /// What a client shares with its supervisor.
 pub(super) struct Links {
-    link: watch::Sender<Link>,
+    link: Mutex<Link>,
+    /// Wakes those who wait for a connection in the order in which they came, which a `watch` would not.
+    changed: Notify,
     state: watch::Sender<ConnectionState>,
 }
 
 impl Default for Links {
     fn default() -> Self {
         Self {
-            link: watch::Sender::new(Link::Down(None)),
+            link: Mutex::new(Link::Down(None)),
+            changed: Notify::new(),
             state: watch::Sender::new(ConnectionState::Connecting { attempt: 1 }),
         }
     }
@@ -73,38 +80,56 @@ impl Links {
 
     /// A connection that takes requests, as soon as there is one.
     pub(super) async fn connection(&self, deadline: Instant) -> Result<Connection, NoConnection> {
-        if let Link::Up(connection) = &*self.link.borrow()
-            && connection.is_open()
-        {
-            return Ok(connection.clone());
+        if let Some(settled) = self.settled() {
+            return settled.map_err(NoConnection::Closed);
         }
-        let mut link = self.link.subscribe();
-        // A connection that has ended is in the way until the supervisor notices.
-        let settled = link.wait_for(|link| match link {
-            Link::Down(_) => false,
-            Link::Up(connection) => connection.is_open(),
-            Link::Closed(_) => true,
-        });
+        let settled = async {
+            loop {
+                let mut changed = pin!(self.changed.notified());
+                // From here on no change is missed.
+                changed.as_mut().enable();
+                if let Some(settled) = self.settled() {
+                    return settled;
+                }
+                changed.await;
+            }
+        };
         match timeout_at(deadline, settled).await {
-            Ok(Ok(link)) => match &*link {
-                Link::Up(connection) => Ok(connection.clone()),
-                Link::Closed(error) => Err(NoConnection::Closed(error.clone())),
-                Link::Down(why) => Err(NoConnection::TimedOut(why.clone())),
-            },
-            Ok(Err(_)) => Err(NoConnection::Closed(Error::Closed)),
+            Ok(settled) => settled.map_err(NoConnection::Closed),
             Err(_) => Err(NoConnection::TimedOut(self.why_down())),
         }
     }
 
+    fn link(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How waiting for a connection ends; `None`: it does not yet.
+    fn settled(&self) -> Option<Result<Connection, Error>> {
+        match &*self.link() {
+            // A connection that has ended is in the way until the supervisor notices.
+            Link::Up(connection) => connection.is_open().then(|| Ok(connection.clone())),
+            Link::Closed(error) => Some(Err(error.clone())),
+            Link::Down(_) => None,
+        }
+    }
+
     fn why_down(&self) -> Option<Disconnect> {
-        match &*self.link.borrow() {
+        match &*self.link() {
             Link::Down(why) => why.clone(),
             Link::Up(_) | Link::Closed(_) => None,
         }
     }
 
+    /// Gives the link that was before.
+    fn replace(&self, link: Link) -> Link {
+        let before = std::mem::replace(&mut *self.link(), link);
+        self.changed.notify_waiters();
+        before
+    }
+
     fn set(&self, link: Link, state: ConnectionState) {
-        self.link.send_replace(link);
+        self.replace(link);
         self.state.send_replace(state);
     }
 }
@@ -125,7 +150,7 @@ impl Supervisor {
             _ = closing.wait_for(|&closing| closing) => Error::Closed,
             error = self.keep_connected() => error,
         };
-        let last = self.links.link.send_replace(Link::Closed(error));
+        let last = self.links.replace(Link::Closed(error));
         if let Link::Up(connection) = last {
             self.leave(&connection).await;
         }
@@ -179,7 +204,7 @@ impl Supervisor {
                     source => Error::Connect { address: Arc::clone(&self.settings.address), source },
                 });
             }
-            self.links.link.send_replace(Link::Down(Some(why)));
+            self.links.replace(Link::Down(Some(why)));
             attempt = attempt.saturating_add(1);
         }
     }

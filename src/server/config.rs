@@ -6,7 +6,7 @@ use crate::{
     broker::{BrokerConfig, Place},
     limits::{
         DEFAULT_INBOUND_BUDGET_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_OUTBOUND_BUDGET_BYTES, DEFAULT_RESERVE_BYTES,
-        DEFAULT_SEGMENT_BYTES, DEFAULT_TAIL_CACHE_BYTES, MAX_FRAME_BYTES,
+        DEFAULT_SEGMENT_BYTES, DEFAULT_TAIL_CACHE_BYTES, MAX_FRAME_BYTES, MAX_IN_FLIGHT_REQUESTS,
     },
 };
 
@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub(super) inbound_budget_bytes: usize,
     pub(super) outbound_budget_bytes: usize,
     pub(super) credentials: Vec<u8>,
+    /// How many requests a client is granted in flight; more are taken all the same.
+    pub(super) granted_requests: usize,
 }
 
 impl Default for ServerConfig {
@@ -34,6 +36,7 @@ impl Default for ServerConfig {
             inbound_budget_bytes: DEFAULT_INBOUND_BUDGET_BYTES,
             outbound_budget_bytes: DEFAULT_OUTBOUND_BUDGET_BYTES,
             credentials: Vec::new(),
+            granted_requests: MAX_IN_FLIGHT_REQUESTS,
         }
     }
 }
@@ -102,6 +105,14 @@ impl ServerConfig {
     #[must_use]
     pub fn with_credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
         self.credentials = credentials.into();
+        self
+    }
+
+    /// Grants clients fewer requests in flight, so that they wait for each other's answers.
+    #[cfg(feature = "trial")]
+    #[must_use]
+    pub fn with_granted_requests(mut self, count: usize) -> Self {
+        self.granted_requests = count.clamp(1, MAX_IN_FLIGHT_REQUESTS);
         self
     }
 

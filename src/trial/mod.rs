@@ -7,7 +7,8 @@
 //!             broker on what is left ─> log ─> checker: is it one that the promises allow?
 //! ```
 //!
-//! Beside it, [`Model`] compares every answer of a broker with that of a reference.
+//! Beside it, [`Model`] compares every answer of a broker with that of a reference, and in [`net`] the workload is that of
+//! clients and a server on a network that fails.
 //!
 //! Nothing here is part of the program: the feature `trial` is on in tests and examples alone.
 
@@ -20,6 +21,7 @@ mod disk;
 mod history;
 mod iofault;
 mod model;
+pub mod net;
 mod powercut;
 mod rng;
 mod workload;

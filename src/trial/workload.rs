@@ -375,7 +375,7 @@ fn records_of(topic: &str, batches: &[bytes::Bytes]) -> Vec<Seen> {
     seen
 }
 
-fn parse(value: &[u8]) -> Option<Stored> {
+pub(super) fn parse(value: &[u8]) -> Option<Stored> {
     let text = std::str::from_utf8(value).ok()?;
     let mut words = text.split(' ');
     let producer = words.next()?.parse().ok()?;

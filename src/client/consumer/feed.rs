@@ -11,10 +11,12 @@ use std::{
     collections::VecDeque,
     sync::{Mutex, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use tokio::time::sleep;
 
 use super::{
     delivery::Delivery,
@@ -22,7 +24,7 @@ use super::{
     subscription::{self, Delivered, Opened, Subscription},
 };
 use crate::{
-    client::{Client, Error, connection::RouteEnd, continuity::Continuity},
+    client::{Client, Error, backoff::Backoff, connection::RouteEnd, continuity::Continuity, error::Disconnect},
     protocol::{Id, Start},
     record::Offset,
 };
@@ -33,6 +35,9 @@ pub(super) struct Feed {
     topic: String,
     credit_bytes: u64,
     source: Source,
+    /// Before a subscription is asked for again that the server has ended: it may end the next one as well.
+    backoff: Backoff,
+    pause: Duration,
     /// Follows what the server sends; its end is where the next subscription starts.
     continuity: Continuity,
     /// Where to subscribe, if not at the offset that comes next: the head, or a cursor, wherever that is by then.
@@ -57,6 +62,8 @@ enum Source {
 impl Feed {
     pub(super) fn new(client: Client, topic: String, credit_bytes: u64, place: Place) -> Self {
         Self {
+            backoff: client.inner.settings.backoff(),
+            pause: Duration::ZERO,
             client,
             topic,
             credit_bytes,
@@ -110,6 +117,9 @@ impl Feed {
                     }
                     Err(RouteEnd::Lost(why)) => {
                         tracing::debug!(topic = self.topic, next = %self.continuity.next(), %why, "subscription lost");
+                        if matches!(why, Disconnect::Refused(_)) {
+                            self.pause = self.backoff.delay_after_refusal();
+                        }
                         self.source = Source::Idle;
                     }
                     Err(RouteEnd::Failed(error)) => return Poll::Ready(Some(Err(error))),
@@ -119,9 +129,17 @@ impl Feed {
         }
     }
 
-    fn subscribe(&self) -> impl Future<Output = Result<Opened, Error>> + use<> {
+    fn subscribe(&mut self) -> impl Future<Output = Result<Opened, Error>> + use<> {
         let start = self.moving.unwrap_or(Start::Offset(self.continuity.next().0));
-        subscription::open(self.client.clone(), self.server_id, self.topic.clone(), start, self.credit_bytes)
+        let pause = std::mem::take(&mut self.pause);
+        let (client, topic) = (self.client.clone(), self.topic.clone());
+        let opening = subscription::open(client, self.server_id, topic, start, self.credit_bytes);
+        async move {
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
+            opening.await
+        }
     }
 
     /// `Err`: also when there is a gap, behind which it goes on.
@@ -154,6 +172,7 @@ impl Feed {
     fn take(&mut self, bytes: Bytes) -> Result<Delivery, Error> {
         let (first, size) = (self.continuity.next(), bytes.len());
         let batch = self.continuity.accept(bytes)?;
+        self.backoff.reset();
         if let Source::Live(subscription) = &mut self.source {
             subscription.consumed(size);
         }

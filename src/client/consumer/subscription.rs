@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::{
     client::{
@@ -59,7 +59,7 @@ pub(super) async fn open(
             Err(NoConnection::TimedOut(_)) => continue,
         };
         connection.granted().check_data(server_id)?;
-        match open_on(&client, &connection, &request).await {
+        match open_on(&connection, &request).await {
             Ok(Some(opened)) => return Ok(opened),
             Ok(None) => {}
             Err(error) if is_farewell(&error) => {}
@@ -71,13 +71,12 @@ pub(super) async fn open(
     }
 }
 
-/// `Ok(None)`: the connection is lost.
-async fn open_on(client: &Client, connection: &Connection, request: &Subscribe) -> Result<Option<Opened>, Error> {
-    let limit = client.inner.settings.request_timeout;
+/// `Ok(None)`: the connection is lost. When the server does not answer, the keepalive tells whether it is there: no
+/// deadline, since a reader waits for records, too, for as long as it takes.
+async fn open_on(connection: &Connection, request: &Subscribe) -> Result<Option<Opened>, Error> {
     let Ok((pending, deliveries)) = connection.subscribe(request).await else { return Ok(None) };
     let route_id = pending.id();
-    let timed_out = Error::TimedOut { after: limit, may_have_applied: true, source: None };
-    let Ok(frame) = timeout(limit, pending).await.map_err(|_| timed_out)? else { return Ok(None) };
+    let Ok(frame) = pending.await else { return Ok(None) };
     let (answer, _) = decode::<Subscribe>(&frame)?;
     let subscription = Subscription {
         connection: connection.clone(),

@@ -14,6 +14,7 @@ use crate::{
         Client, Error,
         testing::{Asked, Peer, Server, connected, granted_answer, narrow, soon, stored_batch},
     },
+    limits::KEEPALIVE,
     protocol::{
         Backlog, BacklogAnswer, Commit, CommitAnswer, Credit, Deliver, Dequeue, DequeueAnswer, DescribeTopic,
         DescribeTopicAnswer, ErrorBody, ErrorCode, FrameHeader, Gap, OffsetForTimestamp, OffsetForTimestampAnswer,
@@ -187,6 +188,19 @@ async fn a_subscription_that_is_lost_before_its_answer_is_asked_for_again() {
     assert_eq!(next_value(&mut consumer).await.0, 0);
 }
 
+/// A network fell silent under a consumer that subscribed. Its stream ended with a time-out after 30 s, ten seconds before
+/// the keepalive would have given the connection up, though on the next one the server was well.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_is_not_answered_is_asked_for_again_on_the_next_connection() {
+    let (mut server, mut silent, _client, mut consumer) = consuming(0, |builder| builder).await;
+    meanwhile(&mut consumer, silent.expect::<Subscribe>()).await;
+    meanwhile(&mut consumer, tokio::time::sleep(KEEPALIVE * 2)).await;
+    let mut peer = meanwhile(&mut consumer, server.accept()).await;
+    let subscribed = started(&mut consumer, &mut peer, 0).await;
+    peer.deliver(&subscribed, None, vec![stored_batch(0, &["0"])]).await;
+    assert_eq!(next_value(&mut consumer).await.0, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn credit_is_given_back_as_batches_are_taken_in_pieces_of_half_the_window() {
     let batch = || stored_batch(0, &["0"]);
@@ -253,6 +267,24 @@ async fn a_subscription_that_a_leaving_server_ends_goes_on_elsewhere() {
     old.refuse(&subscribed, ErrorCode::ShuttingDown).await;
     let mut new = meanwhile(&mut consumer, server.accept()).await;
     started(&mut consumer, &mut new, 0).await;
+}
+
+/// A disk failed under a server, which granted each subscription and ended it at the first read. A consumer asked for the
+/// next one at once, as often as the network allowed.
+#[tokio::test(start_paused = true)]
+async fn a_subscription_that_the_server_ends_again_and_again_is_asked_for_with_growing_pauses() {
+    let (_server, mut peer, _client, mut consumer) = consuming(0, |builder| builder).await;
+    let began = tokio::time::Instant::now();
+    for _ in 0..8 {
+        let mut subscribed = started(&mut consumer, &mut peer, 0).await;
+        subscribed.header.opcode = Opcode::Deliver as u16;
+        peer.refuse(&subscribed, ErrorCode::StorageFailed).await;
+    }
+    let subscribed = started(&mut consumer, &mut peer, 0).await;
+    // From 50 ms on they double, and chance halves them at most.
+    assert!(began.elapsed() > Duration::from_millis(25 * 255), "{:?}", began.elapsed());
+    peer.deliver(&subscribed, None, vec![stored_batch(0, &["0"])]).await;
+    assert_eq!(next_value(&mut consumer).await.0, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,6 +72,7 @@ pub(super) fn subscribe(call: Call, frame: &Frame) {
     tokio::spawn(async move {
         let (context, ended) = (call.context.clone(), call.context.ended.clone());
         let opened = tokio::select! {
+            biased;
             () = ended.cancelled() => return,
             opened = open(&context, &request, call.header) => opened,
         };
@@ -139,6 +140,7 @@ pub(super) async fn dequeue(context: Arc<Context>, request: Dequeue) -> Answered
         let (from, left) = (cursor.max(topic.range().head), until.saturating_duration_since(Instant::now()));
         if view.cursor == cursor && from == topic.range().tail {
             tokio::select! {
+                biased;
                 () = wait(&context, &topic, from, left) => {}
                 // There is nothing to wait for when somebody else has moved it.
                 () = topic.wait_moved(id, cursor) => {}
@@ -245,6 +247,7 @@ async fn wait(context: &Context, topic: &TopicView, from: Offset, patience: Dura
         return;
     }
     tokio::select! {
+        biased;
         () = topic.wait_beyond(from) => {}
         () = tokio::time::sleep(patience) => {}
         () = context.finishing.cancelled() => {}

@@ -176,6 +176,7 @@ impl Call {
         tokio::spawn(async move {
             let ended = self.context.ended.clone();
             tokio::select! {
+                biased;
                 () = ended.cancelled() => {}
                 answered = answer => self.settle::<R>(answered),
             }

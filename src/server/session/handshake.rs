@@ -11,7 +11,7 @@ use super::{
 use crate::{
     limits::{
         KEEPALIVE, MAX_BATCH_BYTES, MAX_CREDENTIALS_BYTES, MAX_FRAME_BYTES, MAX_HANDSHAKE_FRAME_BYTES,
-        MAX_IN_FLIGHT_BYTES, MAX_IN_FLIGHT_REQUESTS, MAX_RECORD_BYTES, MIN_FRAME_BYTES,
+        MAX_IN_FLIGHT_BYTES, MAX_RECORD_BYTES, MIN_FRAME_BYTES,
     },
     protocol::{
         ErrorBody, ErrorCode, Frame, Hello, HelloAnswer, Opcode, PREFACE_BYTES, PROTOCOL_VERSION, check_preface,
@@ -109,7 +109,7 @@ fn answer(shared: &Shared, max_frame_bytes: usize) -> HelloAnswer {
         max_frame_bytes: number(max_frame_bytes),
         max_batch_bytes: number(MAX_BATCH_BYTES.min(room(max_frame_bytes).bytes)),
         max_record_bytes: number(MAX_RECORD_BYTES),
-        max_in_flight_requests: number(MAX_IN_FLIGHT_REQUESTS),
+        max_in_flight_requests: number(shared.config.granted_requests),
         max_in_flight_bytes: number(MAX_IN_FLIGHT_BYTES),
         keepalive_ms: u32::try_from(KEEPALIVE.as_millis()).expect("seconds"),
     }

@@ -91,6 +91,7 @@ where
     let ended = CancellationToken::new();
     let mut reader = Reader::new(stream, shared.stopping.clone(), shared.inbound.clone());
     let end = tokio::select! {
+        biased;
         end = serve(&shared, &mut reader, &outbox, &ended) => end,
         // It ends first when the peer takes nothing: whatever else the peer sends cannot be answered.
         _ = &mut writer => End::Gone,

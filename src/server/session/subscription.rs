@@ -117,6 +117,7 @@ impl Subscription {
         tokio::spawn(async move {
             let ended = self.context.ended.clone();
             tokio::select! {
+                biased;
                 () = ended.cancelled() => {}
                 end = self.run() => self.end(end),
             }
@@ -130,8 +131,9 @@ impl Subscription {
             let next = self.next;
             let is_removed = async { while self.credited.changed().await.is_ok() {} };
             tokio::select! {
-                changed = range.wait_for(|range| range.tail > next || range.is_deleted) => drop(changed.ok()?),
+                biased;
                 () = is_removed => return None,
+                changed = range.wait_for(|range| range.tail > next || range.is_deleted) => drop(changed.ok()?),
             }
             // What needs no credit is told without any.
             tokio::select! {
