@@ -22,6 +22,7 @@ mod iofault;
 mod model;
 mod powercut;
 mod rng;
+mod salvage;
 mod workload;
 
 pub use bitrot::{Rot, Rotten};
@@ -32,3 +33,4 @@ pub use iofault::{Weathered, weather};
 pub use model::{Compared, Coverage, Divergence, Model};
 pub use powercut::{Campaign, Failure, Report, cut_as_told};
 pub use rng::Rng;
+pub use salvage::{Ruin, Ruined};
