@@ -327,7 +327,9 @@ fn damage(files: &mut BTreeMap<String, Vec<u8>>, rng: &mut Rng) -> String {
             let from = at / bytes * bytes;
             let end = (from + bytes).min(content.len());
             let garbage = rng.percent(50);
-            content[from..end].iter_mut().for_each(|byte| *byte = if garbage { rng.below(256) as u8 } else { 0 });
+            content[from..end]
+                .iter_mut()
+                .for_each(|byte| *byte = if garbage { rng.number().to_le_bytes()[0] } else { 0 });
             format!("{} bytes at {from} of {name} overwritten", end - from)
         }
         _ => {

@@ -36,7 +36,7 @@ impl Overlay {
     }
 
     /// The file without what was written over it.
-    pub(super) fn as_it_was(self) -> Self {
+    pub(super) fn into_unwritten(self) -> Self {
         let mut written = self.written();
         // Nobody made the file shorter meanwhile.
         let len = self.0.file.len().unwrap_or(written.len);

@@ -4,13 +4,13 @@
 //! The layout is that of redb's file format 3, which its documentation describes:
 //!
 //! ```text
-//! header    9 magic · 1 flags (bit 0: which slot is the primary) · 2 · u32 page size
-//!           u32 header pages of a region · u32 data pages of a region
-//! slot      at 64 and at 192: u8 format · u8 has a root · 6 · u64 root page · ...
+//! header    9 magic | 1 flags (bit 0: which slot is the primary) | 2 | u32 page size
+//!           u32 header pages of a region | u32 data pages of a region
+//! slot      at 64 and at 192: u8 format | u8 has a root | 6 | u64 root page | ...
 //! page no.  bits 0..20 index in its region, 20..40 region, 59..64 order: it has 2^order pages
-//! branch    u8 2 · u8 · u16 keys · 4 · checksums, u128 each · children, u64 each · (ends of keys, u32) · keys
-//! leaf      u8 1 · u8 · u16 pairs · (ends of keys, u32) · (ends of values, u32) · keys · values
-//! table     u8 3 · u64 length · u8 has a root · u64 root page · ...
+//! branch    u8 2 | u8 | u16 keys | 4 | checksums, u128 each | children, u64 each | (ends of keys, u32) | keys
+//! leaf      u8 1 | u8 | u16 pairs | (ends of keys, u32) | (ends of values, u32) | keys | values
+//! table     u8 3 | u64 length | u8 has a root | u64 root page | ...
 //! ```
 //!
 //! # Invariants

@@ -57,12 +57,13 @@ pub(super) fn check(volume: &dyn Volume, id: FileId, findings: &mut dyn Findings
     let opened = guarded(|| verify(overlay.clone()));
     let file = match &opened {
         Ok(()) => overlay,
-        Err(_) => overlay.as_it_was(),
+        Err(_) => overlay.into_unwritten(),
     };
     let is_whole = match opened {
         Ok(()) => true,
         Err(error @ StorageError::NewerFormat { .. }) => return Err(error),
         Err(StorageError::Corrupted(what)) => {
+            let what = format!("the database does not take it: {what}");
             findings.damage(Damage::of_file(&name, what, Loss::Nothing));
             false
         }
