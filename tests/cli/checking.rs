@@ -129,10 +129,16 @@ fn a_damaged_batch_is_named_and_all_others_are_saved() {
     assert_eq!(server.run("consume logs --from 400 --count 1").text(), line(8, 0) + "\n");
     let next = server.run("dequeue logs --consumer reader --count 1");
     assert_eq!(next.text(), line(1, 0) + "\n", "the cursor is where it was");
-    // A dequeue passes the gap, too, and says so.
-    server.run(&format!("consume logs --consumer late --from {from} --count 1")).ok();
-    let late = server.run("size logs --consumer late").text();
-    assert_eq!(late, format!("{}\n", 1000 - to - 1));
+    // A dequeue passes the gap, too, and says so; a time leads to what is behind it.
+    server.run(&format!("consume logs --consumer at-the-gap --from {} --count 1", from - 1)).ok();
+    let dequeued = server.run("dequeue logs --consumer at-the-gap --count 1");
+    assert!(dequeued.stderr.contains(&format!("offsets {from}..{to} no longer exist")), "{}", dequeued.stderr);
+    let behind = dequeued.text();
+    assert_eq!(behind, line(to / LINES, to % LINES) + "\n");
+    let record = server.run(&format!("consume logs --from {to} --count 1 --json")).json();
+    let time = record["append_time"].as_str().expect("a time");
+    let from_time = server.run(&format!("consume logs --from {time} --count 1"));
+    assert_eq!(from_time.text(), behind);
     server.run_with("produce logs --name job", b"one more\n").ok();
     assert_eq!(server.run("consume logs --from 1000").text(), "one more\n");
     server.stop().ok();
