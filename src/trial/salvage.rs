@@ -1,7 +1,7 @@
 //! Damage of every kind, and what a check and a salvage make of it: what is wrong is said, nothing is changed, and the
 //! copy has every record that is not said to be lost, at its offset, and no other.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use super::{
     Rng, SimDisk, check,
@@ -48,6 +48,12 @@ pub struct Ruined {
     pub lost: u64,
 }
 
+/// Files after something happened to one of them.
+struct Damaged {
+    files: BTreeMap<String, Vec<u8>>,
+    bad_sectors: Option<(String, Range<u64>)>,
+}
+
 /// What a store holds.
 struct Held {
     topics: BTreeMap<TopicId, HeldTopic>,
@@ -86,10 +92,10 @@ impl Ruin {
             let mut rng = Rng::new(seed);
             let left = Left::by(&mut rng).map_err(|what| format!("seed {seed}: {what}"))?;
             for number in 0..DAMAGES.min(self.damages - report.damages) {
-                let mut files = left.files.clone();
-                let what = damage(&mut files, &mut rng);
+                let mut damaged = Damaged { files: left.files.clone(), bad_sectors: None };
+                let what = damaged.damage(&mut rng);
                 report.damages += 1;
-                let judged = left.judge(&files, &mut report);
+                let judged = left.judge(&damaged, &mut report);
                 judged.map_err(|wrong| {
                     let state = if left.is_closed { "closed" } else { "not closed" };
                     format!("seed {seed}, damage {number}, files {state}, {what}: {wrong}")
@@ -120,7 +126,7 @@ impl Left {
             true => run.store.close().map(|()| disk.files()).map_err(|error| error.to_string())?,
             false => unclean,
         };
-        let (report, _) = audited(&files)?;
+        let (report, _) = Damaged { files: files.clone(), bad_sectors: None }.audited()?;
         let report = report.map_err(|error| error.with_causes())?;
         if !report.is_intact() || report.segments != files.len() {
             return Err(format!("what nobody damaged is not intact: {report:?}"));
@@ -129,8 +135,8 @@ impl Left {
         Ok(Self { run: known, producers, consumers, held, files, is_closed, before })
     }
 
-    fn judge(&self, files: &BTreeMap<String, Vec<u8>>, tried: &mut Ruined) -> Result<(), String> {
-        let (report, copy) = audited(files)?;
+    fn judge(&self, damaged: &Damaged, tried: &mut Ruined) -> Result<(), String> {
+        let (report, copy) = damaged.audited()?;
         let report = match report {
             Ok(report) => report,
             Err(StorageError::Corrupted(_)) => {
@@ -139,7 +145,7 @@ impl Left {
             }
             Err(error) => return Err(error.with_causes()),
         };
-        let opened = workload::open(&SimDisk::holding(files.clone()), Planted::default());
+        let opened = workload::open(&damaged.disk(), Planted::default());
         if report.is_intact() {
             tried.harmless += 1;
             let store = opened.map_err(|error| format!("it is intact, and does not open: {}", error.with_causes()))?;
@@ -289,53 +295,69 @@ impl Held {
     }
 }
 
-/// Checks and copies, and sees to it that nothing is changed.
-fn audited(files: &BTreeMap<String, Vec<u8>>) -> Result<(Result<Report, StorageError>, SimDisk), String> {
-    let (disk, copy) = (SimDisk::holding(files.clone()), SimDisk::default());
-    let report = broker::audit(&disk, Some(std::sync::Arc::new(copy.clone())), &mut |_| {});
-    if disk.ops() > 0 || disk.files() != *files {
-        return Err("the files were changed".to_owned());
+impl Damaged {
+    fn disk(&self) -> SimDisk {
+        let disk = SimDisk::holding(self.files.clone());
+        if let Some((name, bytes)) = &self.bad_sectors {
+            disk.set_bad_sectors(name, bytes.clone());
+        }
+        disk
     }
-    let alone = broker::audit(&disk, None, &mut |_| {});
-    match (&report, &alone) {
-        (Ok(report), Ok(alone)) if report == alone => {}
-        (Err(_), Err(_)) => {}
-        _ => return Err(format!("a check without a copy says something else: {report:?}, {alone:?}")),
-    }
-    Ok((report, copy))
-}
 
-/// Damages one file, and says how.
-fn damage(files: &mut BTreeMap<String, Vec<u8>>, rng: &mut Rng) -> String {
-    let names: Vec<_> = files.keys().cloned().collect();
-    let number = rng.index(names.len());
-    let name = &names[number];
-    let content = files.get_mut(name).expect("it was chosen among them");
-    let upto = if rng.percent(20) { content.len().min(4096) } else { content.len() };
-    let at = rng.index(upto.max(1));
-    match rng.below(20) {
-        0 if number + 1 < names.len() => {
-            files.remove(name);
-            format!("{name} removed")
+    /// Checks and copies, and sees to it that nothing is changed.
+    fn audited(&self) -> Result<(Result<Report, StorageError>, SimDisk), String> {
+        let (disk, copy) = (self.disk(), SimDisk::default());
+        let report = broker::audit(&disk, Some(Arc::new(copy.clone())), &mut |_| {});
+        let alone = broker::audit(&disk, None, &mut |_| {});
+        if disk.ops() > 0 || disk.files() != self.files {
+            return Err("the files were changed".to_owned());
         }
-        0 | 1 => {
-            content.truncate(at);
-            format!("{name} cut to {at} bytes")
+        match (&report, &alone) {
+            (Ok(report), Ok(alone)) if report == alone => {}
+            (Err(_), Err(_)) => {}
+            _ => return Err(format!("a check without a copy says something else: {report:?}, {alone:?}")),
         }
-        2..=5 => {
-            let bytes = [512, 4096, 65536][rng.index(3)];
-            let from = at / bytes * bytes;
-            let end = (from + bytes).min(content.len());
-            let garbage = rng.percent(50);
-            content[from..end]
-                .iter_mut()
-                .for_each(|byte| *byte = if garbage { rng.number().to_le_bytes()[0] } else { 0 });
-            format!("{} bytes at {from} of {name} overwritten", end - from)
-        }
-        _ => {
-            let bit = rng.below(8);
-            content[at] ^= 1 << bit;
-            format!("bit {bit} of byte {at} of {name} flipped")
+        Ok((report, copy))
+    }
+
+    /// Damages one file, and says how.
+    fn damage(&mut self, rng: &mut Rng) -> String {
+        let Self { files, bad_sectors } = self;
+        let names: Vec<_> = files.keys().cloned().collect();
+        let number = rng.index(names.len());
+        let name = &names[number];
+        let content = files.get_mut(name).expect("it was chosen among them");
+        let upto = if rng.percent(20) { content.len().min(4096) } else { content.len() };
+        let at = rng.index(upto.max(1));
+        match rng.below(20) {
+            0 if number + 1 < names.len() => {
+                files.remove(name);
+                format!("{name} removed")
+            }
+            0 | 1 => {
+                content.truncate(at);
+                format!("{name} cut to {at} bytes")
+            }
+            2 | 3 => {
+                let from = at as u64 / 4096 * 4096;
+                *bad_sectors = Some((name.clone(), from..from + 4096));
+                format!("4096 bytes at {from} of {name} not readable")
+            }
+            4..=6 => {
+                let bytes = [512, 4096, 65536][rng.index(3)];
+                let from = at / bytes * bytes;
+                let end = (from + bytes).min(content.len());
+                let garbage = rng.percent(50);
+                content[from..end]
+                    .iter_mut()
+                    .for_each(|byte| *byte = if garbage { rng.number().to_le_bytes()[0] } else { 0 });
+                format!("{} bytes at {from} of {name} overwritten", end - from)
+            }
+            _ => {
+                let bit = rng.below(8);
+                content[at] ^= 1 << bit;
+                format!("bit {bit} of byte {at} of {name} flipped")
+            }
         }
     }
 }
