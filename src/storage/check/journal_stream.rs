@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::{Damage, Findings, Loss};
+use super::{Damage, Findings, Loss, raw_file::End};
 use crate::{
     record::{Batch, Offset, Stamp, TopicId},
     storage::{
@@ -71,16 +71,17 @@ impl<'a> JournalStream<'a> {
         self.parse(false)
     }
 
-    /// Takes note that the journal has ended; `is_cut`: before its end.
-    pub(super) fn finish(&mut self, is_cut: bool) -> Result<(), StorageError> {
+    /// Takes note that there are no more chunks, and what is known of that.
+    pub(super) fn finish(&mut self, end: End) -> Result<(), StorageError> {
         self.parse(true)?;
-        let end = self.position;
-        self.found(end);
-        if is_cut {
-            self.is_damaged = true;
-            let what = "the end of the journal cannot be read";
-            self.findings.damage(Damage { position: Some(end), ..Damage::of_file(&self.file, what, Loss::End) });
-        }
+        self.found(self.position);
+        let (what, loss) = match end {
+            End::Known => return Ok(()),
+            End::Within(bytes) => ("the last page of the journal fails its checksum", Loss::Entries(bytes)),
+            End::Unknown => ("the end of the journal cannot be read", Loss::End),
+        };
+        self.is_damaged = true;
+        self.findings.damage(Damage { position: Some(self.position), ..Damage::of_file(&self.file, what, loss) });
         Ok(())
     }
 

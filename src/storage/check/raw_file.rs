@@ -6,22 +6,25 @@
 //! ```text
 //! header    9 magic | 1 flags (bit 0: which slot is the primary) | 2 | u32 page size
 //!           u32 header pages of a region | u32 data pages of a region
-//! slot      at 64 and at 192: u8 format | u8 has a root | 6 | u64 root page | ...
+//! slot      at 64 and at 192: u8 format | u8 has a root | 6 | u64 root page | u128 its checksum | 72 | u64 commit
+//!           12 | u128 checksum of the slot
 //! page no.  bits 0..20 index in its region, 20..40 region, 59..64 order: it has 2^order pages
 //! branch    u8 2 | u8 | u16 keys | 4 | checksums, u128 each | children, u64 each | (ends of keys, u32) | keys
 //! leaf      u8 1 | u8 | u16 pairs | (ends of keys, u32) | (ends of values, u32) | keys | values
-//! table     u8 3 | u64 length | u8 has a root | u64 root page | ...
+//! table     u8 3 | u64 pairs | u8 has a root | u64 root page | u128 its checksum | ...
 //! ```
 //!
 //! # Invariants
 //! - No byte of a file can make it panic, read without end, or take more memory than the file has bytes: every place is
 //!   looked up in bounds, and no page is read twice in one walk.
-//! - Checksums of pages are not looked at: whoever checks has the database do that first, and everything that is used of
-//!   a damaged file carries a checksum of its own.
+//! - A page whose checksum is wrong is damaged, or not the one that was meant, but an older one. What it holds is given
+//!   all the same: a page may hold many entries, and everything that is used of a damaged file carries a checksum of its
+//!   own. Only where the tree ends is not known when one of the pages that lead there is damaged.
 
 use std::{collections::HashSet, ops::Range};
 
 use redb::{Builder, StorageBackend, backends::InMemoryBackend};
+use twox_hash::XxHash3_128;
 
 use crate::storage::StorageError;
 
@@ -46,10 +49,21 @@ struct Geometry {
     region_pages: u64,
 }
 
+/// A page, and the checksum that it should have.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    page: u64,
+    checksum: u128,
+}
+
 /// One of the two last commits of a file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
-    root: u64,
+    root: Link,
+    /// Grows from commit to commit.
+    commit: u64,
+    /// Whether its checksum is right.
+    pub(super) is_intact: bool,
     geometry: Geometry,
 }
 
@@ -65,8 +79,20 @@ pub(super) struct Widths {
 pub(super) struct Walked {
     /// Pages that are not what they should be.
     pub(super) damaged_pages: u64,
-    /// Whether the last page of the tree is among them, or cannot be found.
-    pub(super) is_end_damaged: bool,
+    /// Whether anything is missing behind the last pair.
+    pub(super) end: End,
+}
+
+/// Where a table ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum End {
+    /// Behind the last pair that was given.
+    #[default]
+    Known,
+    /// The last page is not what was written: it held at most so many bytes.
+    Within(u64),
+    /// Nobody knows.
+    Unknown,
 }
 
 /// Takes a pair of a table.
@@ -145,7 +171,7 @@ impl<'a> RawFile<'a> {
         Ok(Self { file, len })
     }
 
-    /// The last two commits, the newer one first; fewer where the header is damaged.
+    /// The last two commits, the one in use first; fewer where the header is damaged.
     pub(super) fn slots(&self) -> Vec<Slot> {
         let mut header = [0; HEADER_BYTES];
         if self.len < HEADER_BYTES as u64 {
@@ -162,9 +188,17 @@ impl<'a> RawFile<'a> {
         let slot = |at: usize| {
             let slot = &header[at..at + 128];
             let is_used = slot[0] == SLOT_FORMAT && slot[1] != 0;
-            is_used.then(|| Slot { root: u64_at(slot, 8).expect("a slot is longer"), geometry })
+            let is_intact = u128_at(slot, 112)? == XxHash3_128::oneshot(&slot[..112]);
+            is_used.then_some(Slot { root: Link::read(slot, 8)?, commit: u64_at(slot, 104)?, is_intact, geometry })
         };
         order.into_iter().filter_map(slot).collect()
+    }
+
+    /// The last two commits, the newer one first, whichever is in use: one bit says that.
+    pub(super) fn slots_by_age(&self) -> Vec<Slot> {
+        let mut slots = self.slots();
+        slots.sort_by_key(|slot| std::cmp::Reverse((slot.is_intact, slot.commit)));
+        slots
     }
 
     /// Calls `each` with every pair of a table that can be read, in order of place in the tree.
@@ -188,20 +222,26 @@ impl<'a> RawFile<'a> {
         each: &mut Each<'_>,
     ) -> Result<Walked, StorageError> {
         let tables = Widths { key: None, value: None };
-        let mut root = None;
-        let mut found = false;
-        let walked = Walk::new(self, slot, tables, 0..u64::MAX).run(slot.root, &mut |name, definition| {
+        let mut found = None;
+        let list = Walk::new(self, slot, tables, 0..u64::MAX).run(slot.root, &mut |name, definition| {
             if name == table.as_bytes() && definition.first() == Some(&NORMAL_TABLE) {
-                found = true;
-                root = u64_at(definition, 10).filter(|_| definition.get(9) != Some(&0));
+                let has_root = definition.get(9) != Some(&0);
+                found = Some(Link::read(definition, 10).filter(|_| has_root));
             }
             Ok(())
         })?;
-        match root {
-            Some(root) => Walk::new(self, slot, widths, range).run(root, each),
-            // A table that has no pages is whole, and one that is not there is missing where the list is damaged.
-            None => Ok(Walked { is_end_damaged: !found && walked.damaged_pages > 0, ..walked }),
+        let is_list_damaged = list.damaged_pages > 0;
+        let Some(root) = found.flatten() else {
+            // The table is empty, or it is missing from a list that is damaged.
+            return Ok(Walked { end: if is_list_damaged { End::Unknown } else { End::Known }, ..list });
+        };
+        let mut walked = Walk::new(self, slot, widths, range).run(root, each)?;
+        walked.damaged_pages += list.damaged_pages;
+        // A list may be an older one when its slot is damaged, too; otherwise it holds the checksum of the right root.
+        if is_list_damaged && (!slot.is_intact || walked.end != End::Known) {
+            walked.end = End::Unknown;
         }
+        Ok(walked)
     }
 
     /// The bytes of a page; `None` when there is no such page, or the disk cannot read it.
@@ -222,41 +262,47 @@ struct Walk<'a> {
     range: Range<u64>,
     seen: HashSet<u64>,
     walked: Walked,
+    /// Whether the way to the last page is not known.
+    is_end_lost: bool,
 }
 
 impl<'a> Walk<'a> {
     fn new(file: &'a RawFile<'a>, slot: Slot, widths: Widths, range: Range<u64>) -> Self {
-        Self { file, slot, widths, range, seen: HashSet::new(), walked: Walked::default() }
+        Self { file, slot, widths, range, seen: HashSet::new(), walked: Walked::default(), is_end_lost: false }
     }
 
-    fn run(mut self, root: u64, each: &mut Each<'_>) -> Result<Walked, StorageError> {
+    fn run(mut self, root: Link, each: &mut Each<'_>) -> Result<Walked, StorageError> {
         self.visit(root, 0, true, each)?;
-        Ok(self.walked)
+        Ok(Walked { end: if self.is_end_lost { End::Unknown } else { self.walked.end }, ..self.walked })
     }
 
-    fn visit(&mut self, page: u64, depth: usize, is_last: bool, each: &mut Each<'_>) -> Result<(), StorageError> {
-        let is_new = depth < MAX_DEPTH && self.seen.insert(page);
-        let memory = if is_new { self.file.page(self.slot, page) } else { None };
-        match memory.as_deref() {
-            Some(memory) if memory[0] == LEAF => match pairs(memory, self.widths) {
-                Some(pairs) => pairs.into_iter().try_for_each(|(key, value)| each(key, value))?,
-                None => self.damaged(is_last),
-            },
-            Some(memory) if memory[0] == BRANCH => match children(memory) {
-                Some(children) => {
-                    let last = children.len() - 1;
-                    for (at, child) in children.into_iter().enumerate() {
-                        if !self.is_wanted(memory, at, last) {
-                            continue;
-                        }
+    fn visit(&mut self, link: Link, depth: usize, is_last: bool, each: &mut Each<'_>) -> Result<(), StorageError> {
+        let is_new = depth < MAX_DEPTH && self.seen.insert(link.page);
+        let memory = if is_new { self.file.page(self.slot, link.page) } else { None };
+        let page = memory.as_deref().and_then(|memory| Page::read(memory, self.widths));
+        let used = page.as_ref().map_or(&[][..], |page| page.used);
+        if page.is_none() || XxHash3_128::oneshot(used) != link.checksum {
+            self.walked.damaged_pages += 1;
+            match page.as_ref().map(|page| &page.content) {
+                _ if !is_last => {}
+                Some(Content::Leaf(_)) => self.walked.end = End::Within(memory.as_ref().map_or(0, Vec::len) as u64),
+                // What hangs at a branch that is damaged may be an older page, or one of another tree.
+                Some(Content::Branch(_)) | None => self.is_end_lost = true,
+            }
+        }
+        match page.map(|page| page.content) {
+            Some(Content::Leaf(pairs)) => pairs.into_iter().try_for_each(|(key, value)| each(key, value)),
+            Some(Content::Branch(children)) => {
+                let last = children.len() - 1;
+                for (at, child) in children.into_iter().enumerate() {
+                    if self.is_wanted(used, at, last) {
                         self.visit(child, depth + 1, is_last && at == last, each)?;
                     }
                 }
-                None => self.damaged(is_last),
-            },
-            _ => self.damaged(is_last),
+                Ok(())
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether a child of a branch may hold keys in the range. It holds those up to its own separator, which is behind
@@ -271,21 +317,57 @@ impl<'a> Walk<'a> {
         let is_behind = child > 0 && separator(child - 1).is_some_and(|key| key >= self.range.end);
         !is_before && !is_behind
     }
+}
 
-    fn damaged(&mut self, is_last: bool) {
-        self.walked.damaged_pages += 1;
-        self.walked.is_end_damaged |= is_last;
+/// A page of a tree.
+struct Page<'a> {
+    /// The bytes that the checksum is of.
+    used: &'a [u8],
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    Leaf(Vec<(&'a [u8], &'a [u8])>),
+    Branch(Vec<Link>),
+}
+
+impl<'a> Page<'a> {
+    /// `None` when it does not make sense.
+    fn read(page: &'a [u8], widths: Widths) -> Option<Self> {
+        match *page.first()? {
+            LEAF => {
+                let (pairs, end) = pairs(page, widths)?;
+                Some(Self { used: page.get(..end)?, content: Content::Leaf(pairs) })
+            }
+            BRANCH => {
+                let keys = usize::from(u16_at(page, 2)?);
+                let (checksums, children) = (8, 8 + (keys + 1) * 16);
+                let keys_at = children + (keys + 1) * 8;
+                let end = match widths.key {
+                    Some(width) => keys_at + keys * width,
+                    None => u32_at(page, keys_at + keys.checked_sub(1)? * 4)? as usize,
+                };
+                let link = |at: usize| {
+                    let (page, checksum) = (u64_at(page, children + at * 8)?, u128_at(page, checksums + at * 16)?);
+                    Some(Link { page, checksum })
+                };
+                let links = (0..=keys).map(link).collect::<Option<_>>()?;
+                Some(Self { used: page.get(..end)?, content: Content::Branch(links) })
+            }
+            _ => None,
+        }
     }
 }
 
-fn children(page: &[u8]) -> Option<Vec<u64>> {
-    let count = usize::from(u16_at(page, 2)?) + 1;
-    let first = 8 + count * 16;
-    (0..count).map(|at| u64_at(page, first + at * 8)).collect()
+impl Link {
+    /// The root of a tree, as slots and tables hold it.
+    fn read(bytes: &[u8], at: usize) -> Option<Self> {
+        Some(Self { page: u64_at(bytes, at)?, checksum: u128_at(bytes, at + 8)? })
+    }
 }
 
-/// The pairs of a leaf; `None` when its ends do not make sense.
-fn pairs(page: &[u8], widths: Widths) -> Option<Vec<(&[u8], &[u8])>> {
+/// The pairs of a leaf, and where the last one ends; `None` when that does not make sense.
+fn pairs(page: &[u8], widths: Widths) -> Option<(Vec<(&[u8], &[u8])>, usize)> {
     let count = usize::from(u16_at(page, 2)?);
     let mut at = 4;
     // The ends of parts that have no fixed width, or how they follow from it.
@@ -312,7 +394,7 @@ fn pairs(page: &[u8], widths: Widths) -> Option<Vec<(&[u8], &[u8])>> {
         pairs.push((page.get(key..key_end)?, page.get(value..value_end)?));
         (key, value) = (key_end, value_end);
     }
-    Some(pairs)
+    Some((pairs, value))
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -325,4 +407,8 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+fn u128_at(bytes: &[u8], at: usize) -> Option<u128> {
+    Some(u128::from_le_bytes(bytes.get(at..at + 16)?.try_into().ok()?))
 }

@@ -14,7 +14,7 @@ use super::{
     Damage, Findings, Loss, SegmentEnd,
     journal_stream::JournalStream,
     overlay::Overlay,
-    raw_file::{RawFile, Slot, Walked, Widths},
+    raw_file::{End, RawFile, Slot, Widths},
 };
 use crate::{
     limits::ACTIVE_CACHE_BYTES,
@@ -38,6 +38,8 @@ struct Contents<'a> {
     raw: RawFile<'a>,
     /// The newest commit first. One of a file whose pages are intact, up to two of one that is damaged.
     slots: Vec<Slot>,
+    /// Whether the database takes the file.
+    is_whole: bool,
 }
 
 /// Looks at a segment, and gives what it finds in order of the journal.
@@ -74,9 +76,11 @@ pub(super) fn check(volume: &dyn Volume, id: FileId, findings: &mut dyn Findings
         }
     };
     let raw = RawFile::new(&file)?;
-    let mut slots = raw.slots();
-    slots.truncate(if is_whole { 1 } else { 2 });
-    Contents { raw, slots }.check(&name, findings)
+    let slots = match is_whole {
+        true => raw.slots().into_iter().take(1).collect(),
+        false => raw.slots_by_age(),
+    };
+    Contents { raw, slots, is_whole }.check(&name, findings)
 }
 
 /// Has the database look at every page, as it does when a server opens a live segment, and at the format.
@@ -97,8 +101,8 @@ impl Contents<'_> {
     fn check(&self, name: &str, findings: &mut dyn Findings) -> Result<SegmentEnd, StorageError> {
         let is_sealed = self.is_sealed()?;
         let mut stream = JournalStream::new(name, findings);
-        let walked = self.journal(&mut stream)?;
-        stream.finish(walked.is_end_damaged)?;
+        let end = self.journal(&mut stream)?;
+        stream.finish(end)?;
         let (index, entries) = (std::mem::take(&mut stream.index), stream.entries);
         let is_damaged = stream.is_damaged;
         let mut snapshot = None;
@@ -121,30 +125,31 @@ impl Contents<'_> {
         Ok(SegmentEnd { entries, is_sealed, snapshot })
     }
 
-    /// Reads the journal of the newest commit, and what is missing in it from the one before, if it is there.
-    fn journal(&self, stream: &mut JournalStream<'_>) -> Result<Walked, StorageError> {
-        let [newest, rest @ ..] = &self.slots[..] else {
-            return Ok(Walked { damaged_pages: 1, is_end_damaged: true });
+    /// Reads the journal of the newest commit that is intact, and what is missing in it from the other one, if there is one:
+    /// in the middle what a damaged page held, and behind it what a commit added whose slot is damaged.
+    fn journal(&self, stream: &mut JournalStream<'_>) -> Result<End, StorageError> {
+        let [newest, others @ ..] = &self.slots[..] else {
+            return Ok(End::Unknown);
         };
-        let older = rest.first();
-        let table = "journal";
-        let walked = self.raw.walk(*newest, table, JOURNAL, &mut |key, chunk| {
+        let other = others.first();
+        let walked = self.raw.walk(*newest, "journal", JOURNAL, &mut |key, chunk| {
             let position = position(key);
-            if let (Some(older), true) = (older, position > stream.end()) {
-                self.fill(*older, stream, position)?;
+            if let (Some(other), true) = (other, position > stream.end()) {
+                self.fill(*other, stream, position)?;
             }
             stream.chunk(position, chunk)
         })?;
-        if let (Some(older), true) = (older, walked.is_end_damaged) {
-            self.fill(*older, stream, u64::MAX)?;
+        if let Some(other) = other {
+            self.fill(*other, stream, u64::MAX)?;
         }
-        Ok(walked)
+        let are_slots_damaged = !self.is_whole && (other.is_none() || self.slots.iter().any(|slot| !slot.is_intact));
+        Ok(if are_slots_damaged { End::Unknown } else { walked.end })
     }
 
-    /// Reads from an older commit what is between the end of the stream and a position.
-    fn fill(&self, older: Slot, stream: &mut JournalStream<'_>, to: u64) -> Result<(), StorageError> {
+    /// Reads from another commit what is between the end of the stream and a position.
+    fn fill(&self, other: Slot, stream: &mut JournalStream<'_>, to: u64) -> Result<(), StorageError> {
         let range = stream.end()..to;
-        let filled = self.raw.walk_range(older, "journal", JOURNAL, range.clone(), &mut |key, chunk| {
+        let filled = self.raw.walk_range(other, "journal", JOURNAL, range.clone(), &mut |key, chunk| {
             let position = position(key);
             if range.contains(&position) && position >= stream.end() && chunk.len() as u64 <= to - position {
                 stream.chunk(position, chunk)?;

@@ -6,7 +6,7 @@ use redb::{ReadableDatabase as _, TableDefinition};
 use super::{
     Damage, Findings, Loss,
     journal_stream::JournalStream,
-    raw_file::{RawFile, Walked, Widths},
+    raw_file::{End, RawFile, Walked, Widths},
 };
 use crate::{
     record::{Batch, BatchBuilder, Compression, Epoch, Offset, ProducerId, Record, Sequence, SequenceRange, Stamp},
@@ -59,7 +59,7 @@ fn read_raw(volume: &MemoryVolume, range: std::ops::Range<u64>) -> (Pairs, Walke
     let raw = RawFile::new(file.as_ref()).expect("in memory");
     let mut pairs = Vec::new();
     let Some(slot) = raw.slots().first().copied() else {
-        return (pairs, Walked { damaged_pages: 1, is_end_damaged: true });
+        return (pairs, Walked { end: End::Unknown, ..Walked::default() });
     };
     let walked = raw.walk_range(slot, "numbers", OF_NUMBERS, range, &mut |key, value| {
         pairs.push((u64::from_le_bytes(key.try_into().expect("8 bytes")), value.to_vec()));
@@ -74,7 +74,7 @@ fn a_file_is_read_without_the_database_as_with_it() {
     let volume = volume(&sizes);
     let (with, (without, walked)) = (read(&volume), read_raw(&volume, 0..u64::MAX));
     assert!(with == without, "{} and {}", with.len(), without.len());
-    assert_eq!(walked, Walked::default());
+    assert_eq!((walked.damaged_pages, walked.end), (0, End::Known), "the checksums are those of the database");
     let (part, _) = read_raw(&volume, 600..900);
     assert!(part.len() < with.len() / 2, "pages that hold none of the range are not read");
     let wanted = with.iter().filter(|(key, _)| (600..900).contains(key));
@@ -104,7 +104,7 @@ fn a_page_that_is_overwritten_costs_what_is_in_it() {
         file.write(number * 4096, &[0xa5; 4096]).expect("in range");
         let (left, walked) = read_raw(&volume, 0..u64::MAX);
         assert!(left.iter().all(|pair| whole.contains(pair)), "page {number}");
-        assert_eq!(left.len() < whole.len(), walked.damaged_pages > 0, "page {number}");
+        assert!(left.len() == whole.len() || walked.damaged_pages > 0, "page {number}");
         if page[0] == 1 {
             most = most.max(whole.len() - left.len());
         }
@@ -114,6 +114,36 @@ fn a_page_that_is_overwritten_costs_what_is_in_it() {
     assert!(damaged > 250, "{damaged} of {pages} pages");
     // A leaf holds one of these, and a list of tables all of them.
     assert!(most == 1 || most == whole.len(), "{most}");
+}
+
+/// A flipped bit in the list of tables led to an older root of the journal. All its pages were well formed, nothing
+/// seemed to be missing, and the tail of a topic went back.
+#[test]
+fn an_older_page_is_not_taken_for_the_one_that_was_meant() {
+    let volume = volume(&[700; 60]);
+    let whole = read(&volume);
+    let file = volume.open("f").expect("in memory").expect("it is there");
+    let (pages, mut page, mut cut) = (file.len().expect("in memory") / 4096, vec![0; 4096], 0);
+    for number in 0..pages {
+        file.read(number * 4096, &mut page).expect("in range");
+        // Slots and lists are short, and branches have their children in front.
+        for bit in 0..320 * 8 {
+            let (at, bit) = (bit / 8, bit % 8);
+            let place = number * 4096 + at as u64;
+            // The bit that says which of two commits is in use: whoever reads a damaged file asks both for their age.
+            if (number, at) == (0, 9) {
+                continue;
+            }
+            file.write(place, &[page[at] ^ 1 << bit]).expect("in range");
+            let (left, walked) = read_raw(&volume, 0..u64::MAX);
+            file.write(place, &[page[at]]).expect("in range");
+            if left.last() != whole.last() {
+                cut += 1;
+                assert_ne!(walked.end, End::Known, "bit {bit} of byte {at} of page {number}");
+            }
+        }
+    }
+    assert!(cut > 100, "{cut}");
 }
 
 proptest! {
@@ -183,7 +213,7 @@ fn given(journal: &[u8], chunk_bytes: usize, missing: &[usize]) -> Given {
             stream.chunk((number * chunk_bytes) as u64, chunk).expect("nobody refuses");
         }
     }
-    stream.finish(false).expect("nobody refuses");
+    stream.finish(End::Known).expect("nobody refuses");
     given
 }
 
