@@ -2,6 +2,8 @@
 
 #[path = "cli/answers.rs"]
 mod answers;
+#[path = "cli/checking.rs"]
+mod checking;
 #[path = "cli/consuming.rs"]
 mod consuming;
 #[path = "cli/producing.rs"]

@@ -74,6 +74,14 @@ pub enum Error {
         /// Next to be assigned.
         tail: Offset,
     },
+    /// Damage took those records, and an operator gave them up.
+    #[error("offsets {from}..{to} were lost to damage")]
+    Lost {
+        /// The first that is gone.
+        from: Offset,
+        /// The next one there is, or the tail.
+        to: Offset,
+    },
     /// Those records do not exist yet.
     #[error("offset {offset} is beyond the tail, {tail}")]
     BeyondTail {

@@ -88,10 +88,27 @@ pub(super) enum Event {
     Producer(Producer),
     ProducersExpired(Vec<Id>),
     Consumer(Consumer),
-    CursorMoved { consumer: Id, cursor: u64, at_us: u64 },
-    Dequeued { consumer: Id, dequeue: Dequeue, at_us: u64 },
-    Trimmed { topic: u32, head: u64 },
+    CursorMoved {
+        consumer: Id,
+        cursor: u64,
+        at_us: u64,
+    },
+    Dequeued {
+        consumer: Id,
+        dequeue: Dequeue,
+        at_us: u64,
+    },
+    Trimmed {
+        topic: u32,
+        head: u64,
+    },
     ConsumersExpired(Vec<Id>),
+    /// Offsets that damage took and an operator gave up: a gap that readers are told of.
+    Lost {
+        topic: u32,
+        from: u64,
+        to: u64,
+    },
 }
 
 impl Event {
@@ -108,6 +125,7 @@ impl Event {
             Self::Dequeued { consumer, dequeue, at_us } => tagged(8, (consumer, dequeue, at_us)),
             Self::Trimmed { topic, head } => tagged(9, (topic, head)),
             Self::ConsumersExpired(ids) => tagged(10, ids),
+            Self::Lost { topic, from, to } => tagged(11, (topic, from, to)),
         }
     }
 
@@ -125,6 +143,7 @@ impl Event {
             8 => whole(body).map(|(consumer, dequeue, at_us)| Self::Dequeued { consumer, dequeue, at_us })?,
             9 => whole(body).map(|(topic, head)| Self::Trimmed { topic, head })?,
             10 => Self::ConsumersExpired(whole(body)?),
+            11 => whole(body).map(|(topic, from, to)| Self::Lost { topic, from, to })?,
             _ => return None,
         })
     }

@@ -12,6 +12,7 @@
 //!
 //! While the disk syncs, the next group gathers in the queue: batching without a timer.
 
+mod audit;
 mod broker_error;
 mod clock;
 mod config;
@@ -31,6 +32,7 @@ mod tests;
 mod view;
 mod writer;
 
+pub use audit::{DataDir, FoundDamage, LostRange, Progress, Report, audit};
 pub use broker_error::Error;
 pub use config::{BrokerConfig, Health, Status};
 pub use operation::{Appended, Appending, ConsumerState, Done, ProducerState, StartAt, Taken, TopicCreated};
@@ -42,7 +44,7 @@ pub use stepped::{Peek, Stepped};
 pub use view::{ConsumerView, TopicRange, TopicView};
 
 /// What opening and closing can fail with, and where work goes that nobody waits for.
-pub use crate::storage::{Background, StorageError};
+pub use crate::storage::{Background, StorageError, hide_caught_panics};
 
 use std::{
     sync::{Arc, Mutex},

@@ -90,7 +90,8 @@ impl Broker {
     /// before the durable tail.
     ///
     /// # Errors
-    /// [`Error::BeforeHead`], [`Error::BeyondTail`], [`Error::UnknownTopic`] when it was deleted, or the disk's.
+    /// [`Error::BeforeHead`], [`Error::Lost`], [`Error::BeyondTail`], [`Error::UnknownTopic`] when it was deleted, or
+    /// the disk's.
     ///
     /// # Cancel safety
     /// Nothing is changed by a read.
@@ -102,7 +103,7 @@ impl Broker {
             }
             let reader = self.view.reader().ok_or(Error::StorageFailed)?;
             let batches = self.read_with(&reader, topic.id, from, max_bytes).await?;
-            let batches = batches.map(|batches| durable(batches, range.tail)).unwrap_or_default();
+            let batches = batches.map(|batches| readable(batches, range.tail)).unwrap_or_default();
             if first_base(&batches).is_some_and(|base| base <= from) {
                 return Ok(Fetched { range, batches });
             }
@@ -202,6 +203,7 @@ impl Broker {
         let mut batches = Vec::new();
         if found == cursor {
             taking.first = cursor.max(topic.range().head);
+            taking.first = topic.lost_at(taking.first).map_or(taking.first, |(_, to)| to);
             let wanted = Offset(taking.first.0.saturating_add(max_records));
             let range = self.read_range(topic, taking.first, wanted, room).await?;
             (batches, taking.next) = (range.batches, range.end);
@@ -246,6 +248,15 @@ impl Broker {
         // Append times never go back, so bisect: all before `low` is earlier, all from `high` on is not.
         while low < high {
             let middle = Offset(low.0 + (high.0 - low.0) / 2);
+            // Behind what is lost, or else before it.
+            let middle = match topic.lost_at(middle) {
+                Some((_, to)) if to < high => to,
+                Some((from, _)) => {
+                    high = from.max(low);
+                    continue;
+                }
+                None => middle,
+            };
             let found = match self.read(topic, middle, 1).await {
                 Err(Error::BeforeHead { head, .. }) => {
                     low = head;
@@ -275,13 +286,19 @@ fn in_range(topic: &TopicView, offset: Offset) -> Result<TopicRange, Error> {
     match offset {
         offset if offset < head => Err(Error::BeforeHead { offset, head, tail }),
         offset if offset > tail => Err(Error::BeyondTail { offset, head, tail }),
-        _ => Ok(range),
+        _ => match topic.lost_at(offset) {
+            Some((_, to)) => Err(Error::Lost { from: offset, to }),
+            None => Ok(range),
+        },
     }
 }
 
-/// Batches that a power cut cannot take back, and no more than an answer may list.
-fn durable(mut batches: Vec<Bytes>, tail: Offset) -> Vec<Bytes> {
+/// Batches that a power cut cannot take back, up to the first gap, and no more than an answer may list.
+fn readable(mut batches: Vec<Bytes>, tail: Offset) -> Vec<Bytes> {
     batches.truncate(MAX_DELIVERY_BATCHES);
+    let follows = |pair: &[Bytes]| end_of(&pair[..1]).is_ok_and(|end| end >= first_base(&pair[1..]));
+    let gap = batches.windows(2).position(|pair| !follows(pair));
+    batches.truncate(gap.map_or(batches.len(), |last| last + 1));
     while last_base(&batches) >= Some(tail) {
         batches.pop();
     }

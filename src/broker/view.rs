@@ -56,6 +56,8 @@ pub struct TopicView {
     pub retention: Retention,
     /// When it was created.
     pub created: Timestamp,
+    /// What damage took, in order.
+    lost: Vec<(Offset, Offset)>,
     range: watch::Sender<TopicRange>,
     consumers: Mutex<BTreeMap<ConsumerId, Listed>>,
 }
@@ -84,6 +86,13 @@ impl TopicView {
     #[must_use]
     pub fn range(&self) -> TopicRange {
         *self.range.borrow()
+    }
+
+    /// The range that damage took and that holds `offset`, if there is one.
+    #[must_use]
+    pub fn lost_at(&self, offset: Offset) -> Option<(Offset, Offset)> {
+        let range = self.lost.get(self.lost.partition_point(|(_, to)| *to <= offset))?;
+        (range.0 <= offset).then_some(*range)
     }
 
     /// Sees every change of the durable range, or the last of several.
@@ -255,6 +264,7 @@ impl View {
             name: topic.name.clone(),
             retention: topic.retention,
             created: topic.created,
+            lost: topic.lost.clone(),
             range: watch::Sender::new(range),
             consumers: Mutex::default(),
         });

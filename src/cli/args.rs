@@ -9,7 +9,7 @@ use connectify::{
 };
 use tokio::sync::watch;
 
-use super::{consume, credentials, dequeue, info, output::talk, ping, produce, serve, size, topic};
+use super::{check, consume, credentials, dequeue, info, output::talk, ping, produce, serve, size, topic};
 
 /// Who types a command waits for a server that is starting, but not for one that is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,7 +20,8 @@ pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:7466";
 const EXIT_STATUS: &str = "\
 Exit status:
   0  done; also when the reader of stdout closed it
-  1  the answer is no: there is no such topic or consumer, the topic exists already, there is nothing to dequeue
+  1  the answer is no: there is no such topic or consumer, the topic exists already, there is nothing to dequeue,
+     the data directory is damaged
   2  failure, or arguments that make no sense
 
 Data goes to stdout, everything else to stderr.";
@@ -36,6 +37,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(serve::Args),
+    Check(check::Args),
     Topic(topic::Args),
     Produce(produce::Args),
     Consume(consume::Args),

@@ -7,6 +7,7 @@ mod answer;
 mod args;
 mod base64;
 mod byte_size;
+mod check;
 mod consume;
 mod credentials;
 mod dequeue;
@@ -68,6 +69,7 @@ fn runtime(command: &Command) -> anyhow::Result<Runtime> {
 async fn carry_out(command: &Command) -> anyhow::Result<Answer> {
     match command {
         Command::Serve(args) => serve::run(args).await,
+        Command::Check(args) => check::run(args).await,
         Command::Topic(args) => topic::run(args).await,
         Command::Produce(args) => produce::run(args).await,
         Command::Consume(args) => consume::run(args).await,

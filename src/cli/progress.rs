@@ -33,11 +33,11 @@ impl Progress {
         Self { bar }
     }
 
-    /// So many bytes and lines are done by now. Not for every line: it takes longer than a line does.
-    pub(crate) fn show(&self, bytes: u64, lines: u64) {
+    /// So many bytes are done by now, and what that means. Not for every line: it takes longer than a line does.
+    pub(crate) fn show(&self, bytes: u64, what: std::fmt::Arguments<'_>) {
         if !self.bar.is_hidden() {
             self.bar.set_position(bytes);
-            self.bar.set_message(format!("{lines} lines durable"));
+            self.bar.set_message(what.to_string());
         }
     }
 

@@ -89,7 +89,7 @@ impl<'a> Upload<'a> {
             while let Some(result) = oldest(&mut self.in_flight).now_or_never() {
                 self.settle(result)?;
             }
-            self.progress.show(self.durable_bytes, self.durable);
+            self.progress.show(self.durable_bytes, format_args!("{} lines durable", self.durable));
         }
         while !self.in_flight.is_empty() {
             let result = oldest(&mut self.in_flight).await;

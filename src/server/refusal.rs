@@ -36,7 +36,8 @@ impl From<broker::Error> for ErrorBody {
             Error::Indeterminate => (ErrorCode::Indeterminate, vec![]),
             Error::StorageFailed => (ErrorCode::StorageFailed, vec![]),
             Error::AnswerTooLarge { bytes, limit } => (ErrorCode::AnswerTooLarge, vec![*bytes as u64, *limit as u64]),
-            Error::Corrupted(_) => (ErrorCode::Corrupted, vec![]),
+            // A subscription and a dequeue tell it as a gap.
+            Error::Corrupted(_) | Error::Lost { .. } => (ErrorCode::Corrupted, vec![]),
             Error::ShuttingDown => (ErrorCode::ShuttingDown, vec![]),
             Error::Part { .. } | Error::Cursor { .. } => unreachable!("they hold what is neither of them"),
         };

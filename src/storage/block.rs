@@ -116,6 +116,25 @@ fn entry_checksum(entry: &[u8], checked: usize) -> u32 {
     crc32c::crc32c_append(length, &entry[8..ENTRY_HEADER_BYTES + checked])
 }
 
+/// Whether an entry seems to begin here, which may go on behind these bytes. For finding the next one behind damage.
+pub(super) fn may_begin(bytes: &[u8]) -> bool {
+    let Some(header) = bytes.first_chunk::<ENTRY_HEADER_BYTES>() else {
+        return false;
+    };
+    if !matches!(header[12], BATCH | EVENT) || header[13..] != [0; 3] {
+        return false;
+    }
+    let length = u32::from_le_bytes(header[..4].try_into().expect("4 bytes")) as usize;
+    let checked = if header[12] == BATCH { CHECKED_BATCH_BYTES } else { length };
+    let is_possible = checked <= length && length <= MAX_ENTRY_BYTES && bytes.len() >= ENTRY_HEADER_BYTES + checked;
+    // A batch says its length itself, too.
+    let agrees = || header[12] == EVENT || bytes[ENTRY_HEADER_BYTES + 16..][..4] == header[..4];
+    is_possible && agrees() && entry_checksum(bytes, checked).to_le_bytes() == header[4..8]
+}
+
+/// Bytes that [`may_begin`] needs to see of a batch.
+pub(super) const BEGINNING_BYTES: usize = ENTRY_HEADER_BYTES + CHECKED_BATCH_BYTES;
+
 /// What stands at the front of bytes that were read back.
 pub(super) enum Front<'a> {
     /// A whole entry, and the bytes it takes.

@@ -8,6 +8,12 @@ pub enum StorageError {
     /// Another process has the directory.
     #[error("data directory {} is in use by another server", .0.display())]
     Locked(PathBuf),
+    /// The directory holds no segment.
+    #[error("{} holds no data of a server", .0.display())]
+    NoData(PathBuf),
+    /// The directory that data was to be copied into holds something already.
+    #[error("{} is not empty", .0.display())]
+    NotEmpty(PathBuf),
     /// A later version wrote the files.
     #[error("data has format {found}, this version reads up to format {supported}")]
     NewerFormat {
@@ -84,7 +90,8 @@ impl StorageError {
     /// Whether opening again may help: not when the data itself is at fault or belongs to somebody else.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::Locked(_) | Self::NewerFormat { .. } | Self::Corrupted(_))
+        let is_lasting = matches!(self, Self::Locked(_) | Self::NoData(_) | Self::NotEmpty(_));
+        !is_lasting && !matches!(self, Self::NewerFormat { .. } | Self::Corrupted(_))
     }
 }
 

@@ -28,9 +28,9 @@ impl FileId {
     }
 }
 
-/// The segments of a volume, oldest first. Removes what an interrupted rewrite left: unfinished files, and the
+/// The segments of a volume, oldest first, and the names of what an interrupted rewrite left: unfinished files, and the
 /// generations that a finished one replaced.
-pub(super) fn list_and_clean(volume: &dyn Volume) -> Result<Vec<FileId>, StorageError> {
+pub(super) fn list(volume: &dyn Volume) -> Result<(Vec<FileId>, Vec<String>), StorageError> {
     let mut latest = BTreeMap::<u64, FileId>::new();
     let mut stale = Vec::new();
     for name in volume.list()? {
@@ -45,6 +45,12 @@ pub(super) fn list_and_clean(volume: &dyn Volume) -> Result<Vec<FileId>, Storage
             }
         }
     }
+    Ok((latest.into_values().collect(), stale))
+}
+
+/// The segments of a volume, oldest first. Removes what an interrupted rewrite left.
+pub(super) fn list_and_clean(volume: &dyn Volume) -> Result<Vec<FileId>, StorageError> {
+    let (segments, stale) = list(volume)?;
     // What a crashed server made and did not sync must be durable before anything is acknowledged in it, and before
     // what it replaced is removed.
     volume.sync()?;
@@ -52,7 +58,7 @@ pub(super) fn list_and_clean(volume: &dyn Volume) -> Result<Vec<FileId>, Storage
         stale.iter().try_for_each(|name| volume.remove(name))?;
         volume.sync()?;
     }
-    Ok(latest.into_values().collect())
+    Ok(segments)
 }
 
 #[cfg(test)]

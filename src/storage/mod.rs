@@ -20,6 +20,7 @@
 
 mod block;
 mod cache;
+mod check;
 #[cfg(test)]
 mod conformance;
 mod engine;
@@ -45,10 +46,12 @@ mod tables;
 mod volume;
 
 pub use block::{Block, Entry};
+pub use check::{Damage, Findings, Loss, ReadOnlyDir, SalvageWriter, SegmentEnd, Survey};
 pub use engine::{Engine, LiveHeads, LogReader, Recovery, Snapshot};
 pub use error::StorageError;
 #[cfg(test)]
 pub(crate) use faulty_volume::FaultyVolume;
+pub use guard::hide_caught_panics;
 pub use memory_volume::MemoryVolume;
 pub use redb_engine::{Background, EngineOptions, RedbEngine};
 pub use volume::{DirVolume, Volume};

@@ -12,9 +12,9 @@ use crate::{
 pub(super) const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 /// Topic and base offset of the first run → packed runs. Sealed segments only.
 pub(super) const INDEX: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("index");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const TOPICS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("topics");
-const SNAPSHOT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("snapshot");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const TOPICS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("topics");
+pub(super) const SNAPSHOT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("snapshot");
 
 /// The format that this version writes, and the highest that it reads.
 const FORMAT: u64 = 1;
@@ -71,7 +71,11 @@ pub(super) fn read_spans(txn: &ReadTransaction) -> Result<Option<Vec<Span>>, Sto
     if meta(txn, "sealed")?.is_none() {
         return Ok(None);
     }
-    let packed = read_blob(txn, TOPICS)?;
+    unpack_spans(&read_blob(txn, TOPICS)?).map(Some)
+}
+
+/// The topics that a sealed segment holds, from the bytes of that table.
+pub(super) fn unpack_spans(packed: &[u8]) -> Result<Vec<Span>, StorageError> {
     let (packed, rest) = packed.as_chunks::<PACKED_SPAN_BYTES>();
     if !rest.is_empty() {
         return Err(StorageError::Corrupted("the topics of a sealed segment are cut off".to_owned()));
@@ -83,7 +87,7 @@ pub(super) fn read_spans(txn: &ReadTransaction) -> Result<Option<Vec<Span>>, Sto
         end: Offset(number(&span[12..20])),
         bytes: number(&span[20..]),
     };
-    Ok(Some(packed.iter().map(span).collect()))
+    Ok(packed.iter().map(span).collect())
 }
 
 /// The state after a sealed segment.

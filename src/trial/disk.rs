@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeMap,
     fmt, io,
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -57,6 +58,8 @@ struct State {
     tried: u64,
     failed: u64,
     free: Option<u64>,
+    /// What of a file can no longer be read.
+    bad_sectors: Option<(Inode, Range<u64>)>,
     /// Whether the directory is synced in vain, as if nobody had asked for it.
     skips_directory_syncs: bool,
 }
@@ -109,6 +112,12 @@ impl SimDisk {
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.state().failed
+    }
+
+    /// From now on these bytes of a file cannot be read.
+    pub fn set_bad_sectors(&self, name: &str, bytes: Range<u64>) {
+        let mut state = self.state();
+        state.bad_sectors = state.now.names.get(name).map(|inode| (*inode, bytes));
     }
 
     /// Says how much room is left.
@@ -182,6 +191,10 @@ impl StorageBackend for SimFile {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut state = self.disk.state();
         state.try_one()?;
+        let is_bad = |bytes: &Range<u64>| offset < bytes.end && bytes.start < offset + out.len() as u64;
+        if state.bad_sectors.as_ref().is_some_and(|(inode, bytes)| *inode == self.inode && is_bad(bytes)) {
+            return Err(io::Error::other("the sector cannot be read"));
+        }
         let file = &state.now.files[self.inode];
         let found = file.get(at(offset)..at(offset) + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(found);

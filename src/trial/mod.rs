@@ -24,6 +24,7 @@ mod model;
 pub mod net;
 mod powercut;
 mod rng;
+mod salvage;
 mod workload;
 
 pub use bitrot::{Rot, Rotten};
@@ -34,3 +35,4 @@ pub use iofault::{Weathered, weather};
 pub use model::{Compared, Coverage, Divergence, Model, session_as_told};
 pub use powercut::{Campaign, Failure, Report, cut_as_told};
 pub use rng::Rng;
+pub use salvage::{Ruin, Ruined};

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     broker::{
-        Appending, Background, BrokerConfig, Error, Place, ProducerState, Retention, StartAt, Stepped, StorageError,
+        Appended, Appending, Background, BrokerConfig, Error, Place, ProducerState, Retention, StartAt, Stepped,
+        StorageError,
     },
     planted::{Bug, Planted},
     record::{
@@ -310,6 +311,11 @@ impl Run {
         self.consumers.iter().map(|(id, _)| *id).collect()
     }
 
+    /// The producers, as they were registered.
+    pub(super) fn producers(&self) -> Vec<ProducerState> {
+        self.writers.iter().map(|writer| writer.state.clone()).collect()
+    }
+
     /// The furthest head that retention may have asked for before a time.
     pub(super) fn max_heads(&self, time: u64) -> BTreeMap<String, u64> {
         let mut heads = BTreeMap::new();
@@ -354,8 +360,20 @@ pub(super) fn read_all(store: &Stepped, consumers: &[ConsumerId], heads: &BTreeM
     Ok(log)
 }
 
+/// Appends one record under a sequence.
+pub(super) fn append_one(store: &mut Stepped, producer: &ProducerState, sequence: u64) -> Result<Appended, Error> {
+    let mut builder = BatchBuilder::new();
+    builder.push(&Record::new(format!("9 {sequence} later")), Timestamp(0)).expect("small");
+    let range = SequenceRange::counting(Sequence(sequence), 1);
+    let batch = Batch::check(builder.finish(producer.id, producer.epoch, range, Compression::None));
+    let parts = vec![(producer.topic, batch.expect("just built"))];
+    let appending = Appending { parts, commits: Vec::new() };
+    let appended = store.call(|broker| async move { broker.append_wait(appending).await })?;
+    Ok(appended[0])
+}
+
 /// The records in stored batches, as this workload writes them. Damage is a record of nobody's.
-fn records_of(topic: &str, batches: &[bytes::Bytes]) -> Vec<Seen> {
+pub(super) fn records_of(topic: &str, batches: &[bytes::Bytes]) -> Vec<Seen> {
     let mut seen = Vec::new();
     for bytes in batches {
         let base = BatchHeader::read(bytes).map_or(u64::MAX, |header| header.stamp.base_offset.0);

@@ -46,7 +46,7 @@ fn arguments_that_make_no_sense_are_2_and_need_no_server() {
 fn help_and_version_are_0_and_on_stdout() {
     assert_eq!(run(&["--version"]).text(), concat!("connectify ", env!("CARGO_PKG_VERSION"), "\n"));
     let help = run(&["--help"]).text();
-    for command in ["serve", "topic", "produce", "consume", "size", "dequeue", "ping", "info", "Exit status"] {
+    for command in ["serve", "check", "topic", "produce", "consume", "size", "dequeue", "ping", "info", "Exit status"] {
         assert!(help.contains(command), "{command} is missing:\n{help}");
     }
     let help = run(&["consume", "--help"]).text();

@@ -36,8 +36,18 @@ fn the_quick_start_runs_as_pasted_and_prints_what_it_says() {
 
 #[test]
 fn every_option_that_it_names_exists() {
-    let commands =
-        ["serve", "topic create", "topic list", "topic delete", "produce", "consume", "size", "dequeue", "info"];
+    let commands = [
+        "serve",
+        "check",
+        "topic create",
+        "topic list",
+        "topic delete",
+        "produce",
+        "consume",
+        "size",
+        "dequeue",
+        "info",
+    ];
     let helps: String =
         commands.iter().map(|command| run(&command.split(' ').chain(["--help"]).collect::<Vec<_>>()).text()).collect();
     let is_part = |c: char| c.is_ascii_lowercase() || c == '-';

@@ -5,6 +5,7 @@
 //! - The stored batch is the update of its producer: `end` is the end of the last stored range, by construction.
 
 mod consumer;
+mod mend;
 mod producer;
 mod topic;
 
@@ -41,7 +42,7 @@ pub(super) struct State {
 
 /// The journal says something that cannot have happened.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Impossible(&'static str);
+pub(super) struct Impossible(pub(super) &'static str);
 
 impl State {
     /// Applies an event.
@@ -68,7 +69,18 @@ impl State {
                 consumer.last_active = Timestamp(*at_us);
                 consumer.last_dequeue = Some(*dequeue);
             }
-            Event::Trimmed { topic, head } => self.topic_mut(TopicId(*topic))?.trim(Offset(*head)),
+            Event::Trimmed { topic, head } => {
+                let topic = self.topic_mut(TopicId(*topic))?;
+                if !(topic.head..=topic.tail).contains(&Offset(*head)) {
+                    return Err(Impossible("the head of a topic moves to where it cannot be"));
+                }
+                topic.trim(Offset(*head));
+            }
+            Event::Lost { topic, from, to } => {
+                if !self.topic_mut(TopicId(*topic))?.lose(Offset(*from), Offset(*to)) {
+                    return Err(Impossible("offsets that a topic does not hold are lost"));
+                }
+            }
         }
         Ok(())
     }
@@ -175,7 +187,10 @@ impl State {
             bytes.extend_from_slice(&event);
         };
         put(Event::Server(server));
-        self.topics.values().for_each(|topic| put(Event::Topic(topic.to_event())));
+        for topic in self.topics.values() {
+            put(Event::Topic(topic.to_event()));
+            topic.lost_events().for_each(&mut put);
+        }
         self.producers.values().for_each(|producer| put(Event::Producer(producer.to_event())));
         self.consumers.values().for_each(|consumer| put(Event::Consumer(consumer.to_event())));
         bytes

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::{
-    broker::event::{self, Piece},
+    broker::event::{self, Event, Piece},
     limits::RETENTION_PIECES,
     record::{BatchHeader, ConsumerId, Offset, ProducerId, Timestamp, TopicId, TopicName},
 };
@@ -39,6 +39,8 @@ pub(in crate::broker) struct Topic {
     pub(in crate::broker) last_append: Timestamp,
     /// `head..tail` in pieces of about a 32nd of what retention allows; none when nothing is ever dropped.
     pub(in crate::broker) pieces: VecDeque<Piece>,
+    /// Ranges of `head..tail` that damage took, in order, not touching each other.
+    pub(in crate::broker) lost: Vec<(Offset, Offset)>,
     pub(in crate::broker) producers: HashSet<ProducerId>,
     pub(in crate::broker) producer_names: HashMap<String, ProducerId>,
     pub(in crate::broker) consumers: HashSet<ConsumerId>,
@@ -58,6 +60,7 @@ impl Topic {
             bytes: event.bytes,
             last_append: Timestamp(event.last_append_us),
             pieces: event.pieces.iter().copied().collect(),
+            lost: Vec::new(),
             producers: HashSet::new(),
             producer_names: HashMap::new(),
             consumers: HashSet::new(),
@@ -113,5 +116,38 @@ impl Topic {
             self.pieces.pop_front();
         }
         self.head = head;
+        self.lost.retain(|(_, to)| *to > head);
+    }
+
+    /// Notes that damage took offsets behind all those that it is known to have taken; `false` when that cannot be.
+    pub(super) fn lose(&mut self, from: Offset, to: Offset) -> bool {
+        let behind = self.lost.last().map_or(self.head, |(_, to)| to.plus(1));
+        let is_possible = behind <= from && from < to && to <= self.tail;
+        if is_possible {
+            self.lost.push((from, to));
+        }
+        is_possible
+    }
+
+    /// Sets what is missing of `head..tail`: at the head it moves the head, elsewhere it is lost. `bytes` are those of all
+    /// batches that are there; where retention counts them in pieces, what is missing is counted until it is dropped.
+    pub(in crate::broker) fn mend(&mut self, gaps: &[(Offset, Offset)], tail: Offset, bytes: u64) {
+        self.tail = self.tail.max(tail);
+        let mut gaps = gaps;
+        if let [(from, to), rest @ ..] = gaps
+            && *from == self.head
+        {
+            self.trim(*to);
+            gaps = rest;
+        }
+        self.lost = gaps.to_vec();
+        if !self.retention.is_limited() {
+            self.bytes = bytes;
+        }
+    }
+
+    /// What damage took, for a snapshot.
+    pub(super) fn lost_events(&self) -> impl Iterator<Item = Event> {
+        self.lost.iter().map(|(from, to)| Event::Lost { topic: self.id.0, from: from.0, to: to.0 })
     }
 }

@@ -149,7 +149,7 @@ impl Subscription {
                         return Some(error);
                     }
                 }
-                Err(Error::BeforeHead { head, .. }) => self.tell_gap(head),
+                Err(Error::BeforeHead { head: to, .. } | Error::Lost { to, .. }) => self.tell_gap(to),
                 Err(error) => return Some(error.into()),
             }
         }
@@ -171,9 +171,9 @@ impl Subscription {
         Ok(())
     }
 
-    fn tell_gap(&mut self, head: Offset) {
-        let gap = Gap { from: self.next.0, to: head.0 };
-        self.next = head;
+    fn tell_gap(&mut self, to: Offset) {
+        let gap = Gap { from: self.next.0, to: to.0 };
+        self.next = to;
         let deliver = Deliver { gap: Some(gap), ..self.empty_deliver() };
         let frame = encode_answer(Opcode::Deliver, self.asked.correlation_id, &deliver, Vec::new());
         self.context.subscriptions.if_present(self.id, || self.context.outbox.push(frame, Held::default()));

@@ -1,0 +1,118 @@
+//! Folding what is left of a damaged journal: an entry that does not follow is taken for what it says, and what it does
+//! not say is made up so that nothing that is intact is given up. Each says what did not follow.
+
+use std::sync::Arc;
+
+use super::{Event, Impossible, Producer, State};
+use crate::{
+    broker::event,
+    record::{BatchHeader, Offset, TopicId, TopicName},
+};
+
+impl State {
+    /// Applies the append of a batch, whatever is missing before it.
+    ///
+    /// # Errors
+    /// What did not follow. It is applied all the same, unless it is before the tail already.
+    pub(in crate::broker) fn mend_batch(&mut self, id: TopicId, header: &BatchHeader) -> Result<(), Impossible> {
+        let mut wrong = Ok(());
+        if !self.topics.contains_key(&id) {
+            wrong = Err(Impossible("a batch of an unknown topic"));
+            if id.0 < self.next_topic {
+                // It was deleted before.
+                return wrong;
+            }
+            self.put_topic(&nameless(self.unused_name(id), id))?;
+        }
+        let topic = self.topic_mut(id)?;
+        let mut header = *header;
+        if header.stamp.base_offset < topic.tail {
+            return Err(Impossible("a batch is not at the tail of its topic"));
+        }
+        if header.stamp.base_offset > topic.tail {
+            wrong = Err(Impossible("a batch is not at the tail of its topic"));
+        }
+        if header.stamp.append_time < topic.last_append {
+            wrong = Err(Impossible("the append times of a topic go back"));
+            header.stamp.append_time = topic.last_append;
+        }
+        topic.append(&header);
+        self.mend_producer(id, &header).and(wrong)
+    }
+
+    fn mend_producer(&mut self, id: TopicId, header: &BatchHeader) -> Result<(), Impossible> {
+        let mut wrong = Ok(());
+        let Some(producer) = self.producers.get_mut(&header.producer) else {
+            let mut producer = Producer::new(id, None, header.stamp.append_time);
+            producer.id = header.producer;
+            self.topic_mut(id)?.producers.insert(producer.id);
+            self.producers.insert(producer.id, Arc::new(producer));
+            return self.mend_producer(id, header).and(Err(Impossible("a batch of an unknown producer")));
+        };
+        let producer = Arc::make_mut(producer);
+        if producer.topic != id || producer.end > header.sequence.start {
+            return Err(Impossible("a batch that its producer had stored already"));
+        }
+        if producer.end < header.sequence.start {
+            wrong = Err(Impossible("a batch whose producer had stored nothing before it"));
+        }
+        producer.epoch = producer.epoch.max(header.epoch);
+        producer.append(header);
+        wrong
+    }
+
+    /// Applies an event, if it can be applied to what is known.
+    ///
+    /// # Errors
+    /// What did not follow.
+    pub(in crate::broker) fn mend_event(&mut self, bytes: &[u8]) -> Result<(), Impossible> {
+        let event = Event::decode(bytes).ok_or(Impossible("an event that this version does not know"))?;
+        let mut wrong = Ok(());
+        match &event {
+            Event::Topic(topic) => {
+                // Its deletion is missing.
+                let older = TopicName::new(&topic.name).ok().and_then(|name| self.names.get(&name).copied());
+                if let Some(older) = older.filter(|older| older.0 != topic.id) {
+                    wrong = Err(Impossible("a topic has the name of another one"));
+                    self.delete_topic(older)?;
+                }
+            }
+            Event::Trimmed { topic, head } => {
+                let topic = self.topic_mut(TopicId(*topic))?;
+                if Offset(*head) > topic.tail {
+                    wrong = Err(Impossible("the head of a topic moves to where it cannot be"));
+                    topic.tail = Offset(*head);
+                }
+            }
+            _ => {}
+        }
+        self.apply(&event).and(wrong)
+    }
+
+    fn unused_name(&self, id: TopicId) -> TopicName {
+        let mut name = format!("salvaged-{id}");
+        loop {
+            let checked = TopicName::new(&name).expect("letters, digits and dashes, and not many");
+            if !self.names.contains_key(&checked) {
+                return checked;
+            }
+            name.push('-');
+        }
+    }
+}
+
+/// A topic of which nobody knows the name any more.
+fn nameless(name: TopicName, id: TopicId) -> event::Topic {
+    event::Topic {
+        id: id.0,
+        name: name.as_str().to_owned(),
+        created_us: 0,
+        retention_bytes: None,
+        retention_age_us: None,
+        head: 0,
+        tail: 0,
+        bytes: 0,
+        last_append_us: 0,
+        pieces: Vec::new(),
+    }
+}

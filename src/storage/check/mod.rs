@@ -1,0 +1,25 @@
+//! Looking at segments offline: what of them is intact, what is damaged, and a copy of what is intact.
+//!
+//! ```text
+//! file ─ overlay ─> redb: is every page as it was written?      (what it writes stays in memory)
+//!          │
+//!          └─> raw pages ─> chunks ─> entries ─> Findings        (what can be read of a damaged file)
+//! ```
+//!
+//! Nothing here writes to what it looks at, and nothing knows what the entries mean: the broker does, and judges.
+
+mod damage;
+mod journal_stream;
+mod overlay;
+mod raw_file;
+mod read_only_dir;
+mod salvage_writer;
+mod segment_check;
+mod survey;
+#[cfg(test)]
+mod tests;
+
+pub use damage::{Damage, Loss};
+pub use read_only_dir::ReadOnlyDir;
+pub use salvage_writer::SalvageWriter;
+pub use survey::{Findings, SegmentEnd, Survey};

@@ -1,0 +1,363 @@
+//! Damage of every kind, and what a check and a salvage make of it: what is wrong is said, nothing is changed, and the
+//! copy has every record that is not said to be lost, at its offset, and no other.
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
+
+use super::{
+    Rng, SimDisk, check,
+    history::Stored,
+    powercut::Known,
+    workload::{self, Run},
+};
+use crate::{
+    broker::{self, ProducerState, Report, Stepped, StorageError},
+    planted::Planted,
+    record::{BatchHeader, ConsumerId, Offset, TopicId},
+};
+
+/// Steps of one run.
+const STEPS: usize = 40;
+/// Damages tried on what one run left.
+const DAMAGES: u64 = 100;
+
+/// How many damages, from which seed.
+#[derive(Clone, Copy, Debug)]
+pub struct Ruin {
+    /// Two runs of one seed are the same.
+    pub seed: u64,
+    /// So many damages, one at a time.
+    pub damages: u64,
+}
+
+/// What came of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ruined {
+    /// How many there were.
+    pub damages: u64,
+    /// The check found nothing wrong, and neither did a server.
+    pub harmless: u64,
+    /// The check found it.
+    pub found: u64,
+    /// A server did not start on it.
+    pub refused: u64,
+    /// Nothing could be read of it at all.
+    pub hopeless: u64,
+    /// Records that were there, over all that were found.
+    pub records: u64,
+    /// Records of them that were lost.
+    pub lost: u64,
+}
+
+/// Files after something happened to one of them.
+struct Damaged {
+    files: BTreeMap<String, Vec<u8>>,
+    bad_sectors: Option<(String, Range<u64>)>,
+}
+
+/// What a store holds.
+struct Held {
+    topics: BTreeMap<TopicId, HeldTopic>,
+    cursors: Vec<Option<u64>>,
+    producers: Vec<Option<ProducerState>>,
+}
+
+struct HeldTopic {
+    name: String,
+    head: Offset,
+    tail: Offset,
+    records: BTreeMap<u64, Option<Stored>>,
+}
+
+/// A run, and what was left of it.
+struct Left {
+    run: Known,
+    producers: Vec<ProducerState>,
+    consumers: Vec<ConsumerId>,
+    held: Held,
+    files: BTreeMap<String, Vec<u8>>,
+    is_closed: bool,
+    /// Before the last commit was answered.
+    before: Known,
+}
+
+impl Ruin {
+    /// Damages files, one at a time, that a run left, cleanly closed or not.
+    ///
+    /// # Errors
+    /// What a check or a salvage made wrong.
+    pub fn run(&self) -> Result<Ruined, String> {
+        let mut report = Ruined::default();
+        let mut seed = self.seed;
+        while report.damages < self.damages {
+            let mut rng = Rng::new(seed);
+            let left = Left::by(&mut rng).map_err(|what| format!("seed {seed}: {what}"))?;
+            for number in 0..DAMAGES.min(self.damages - report.damages) {
+                let mut damaged = Damaged { files: left.files.clone(), bad_sectors: None };
+                let what = damaged.damage(&mut rng);
+                report.damages += 1;
+                let judged = left.judge(&damaged, &mut report);
+                judged.map_err(|wrong| {
+                    let state = if left.is_closed { "closed" } else { "not closed" };
+                    format!("seed {seed}, damage {number}, files {state}, {what}: {wrong}")
+                })?;
+            }
+            seed = seed.wrapping_add(1);
+        }
+        Ok(report)
+    }
+}
+
+impl Left {
+    fn by(rng: &mut Rng) -> Result<Self, String> {
+        let run = Run::begin(SimDisk::default(), Planted::default(), Rng::new(rng.number()));
+        let mut run = run.map_err(|error| error.to_string())?;
+        run.steps(STEPS);
+        run.disk.on_sync(None);
+        let known = Known::at(&run, u64::MAX);
+        let acks = known.history.appends.iter().map(|append| append.outcome.time());
+        let acks = acks.chain(known.history.commits.iter().map(|commit| commit.outcome.time()));
+        let last = acks.flatten().max().unwrap_or(0);
+        let before = Known::at(&run, last.saturating_sub(1));
+        let (producers, consumers) = (run.producers(), run.consumer_ids());
+        let disk = run.disk.clone();
+        let is_closed = rng.percent(50);
+        let unclean = disk.files();
+        let files = match is_closed {
+            true => run.store.close().map(|()| disk.files()).map_err(|error| error.to_string())?,
+            false => unclean,
+        };
+        let (report, _) = Damaged { files: files.clone(), bad_sectors: None }.audited()?;
+        let report = report.map_err(|error| error.with_causes())?;
+        if !report.is_intact() || report.segments != files.len() {
+            return Err(format!("what nobody damaged is not intact: {report:?}"));
+        }
+        let held = Held::of(files.clone(), &producers, &consumers)?;
+        Ok(Self { run: known, producers, consumers, held, files, is_closed, before })
+    }
+
+    fn judge(&self, damaged: &Damaged, tried: &mut Ruined) -> Result<(), String> {
+        let (report, copy) = damaged.audited()?;
+        let report = match report {
+            Ok(report) => report,
+            Err(StorageError::Corrupted(_)) => {
+                tried.hopeless += 1;
+                return Ok(());
+            }
+            Err(error) => return Err(error.with_causes()),
+        };
+        let opened = workload::open(&damaged.disk(), Planted::default());
+        if report.is_intact() {
+            tried.harmless += 1;
+            let store = opened.map_err(|error| format!("it is intact, and does not open: {}", error.with_causes()))?;
+            let log = workload::read_all(&store, &self.consumers, &self.run.heads);
+            let log = log.map_err(|error| format!("it is intact, and cannot be read: {error}"))?;
+            // Of a file that was not closed, a damaged last commit is one that was under way.
+            let is_before = || !self.is_closed && check(&self.before.history, &log).is_ok();
+            return match check(&self.run.history, &log) {
+                Ok(()) => Ok(()),
+                Err(_) if is_before() => Ok(()),
+                Err(violation) => Err(format!("it is intact, and {violation}")),
+            };
+        }
+        tried.found += 1;
+        tried.refused += u64::from(opened.is_err());
+        drop(opened);
+        self.judge_copy(&report, copy, tried)
+    }
+
+    fn judge_copy(&self, report: &Report, copy: SimDisk, tried: &mut Ruined) -> Result<(), String> {
+        let again = broker::audit(&copy, None, &mut |_| {});
+        let again = again.map_err(|error| format!("the copy cannot be checked: {}", error.with_causes()))?;
+        if !again.is_intact() {
+            return Err(format!("the copy is not intact: {again:?}, of {report:?}"));
+        }
+        let held = Held::of(copy.files(), &self.producers, &self.consumers)?;
+        for (id, topic) in &self.held.topics {
+            tried.records += topic.records.len() as u64;
+            let lost = |name: &str, offset: u64| {
+                let holds = |range: &&broker::LostRange| (range.from.0..range.to.0).contains(&offset);
+                report.lost.iter().filter(|range| range.topic == name).any(|range| holds(&range))
+            };
+            let Some(copied) = held.topics.get(id) else {
+                if topic.records.is_empty() {
+                    continue;
+                }
+                let found = report.lost.iter().any(|range| range.topic == topic.name) || !report.damage.is_empty();
+                tried.lost += topic.records.len() as u64;
+                if found {
+                    continue;
+                }
+                return Err(format!("topic {} is gone", topic.name));
+            };
+            if copied.tail < topic.tail {
+                return Err(format!("the tail of {} was {}, and is {}", topic.name, topic.tail, copied.tail));
+            }
+            for (offset, record) in &topic.records {
+                match copied.records.get(offset) {
+                    Some(found) if found == record => {}
+                    None if lost(&copied.name, *offset) => tried.lost += 1,
+                    found => return Err(format!("offset {offset} of {} held {record:?}: {found:?}", topic.name)),
+                }
+            }
+            let strange = copied
+                .records
+                .iter()
+                .find(|(offset, _)| (topic.head.0..).contains(*offset) && !topic.records.contains_key(*offset));
+            if let Some(strange) = strange {
+                return Err(format!("{strange:?} of {} was not there", topic.name));
+            }
+        }
+        self.judge_state(report, &held)?;
+        self.goes_on(copy, &held)
+    }
+
+    /// Producers and cursors are where they were, or behind.
+    fn judge_state(&self, report: &Report, held: &Held) -> Result<(), String> {
+        let nothing_lost = report.lost.is_empty();
+        for (was, is) in self.held.producers.iter().zip(&held.producers) {
+            let (Some(was), Some(is)) = (was, is) else { continue };
+            let is_same = (was.epoch, was.last_sequence) == (is.epoch, is.last_sequence);
+            if was.topic != is.topic || is.last_sequence > was.last_sequence || (nothing_lost && !is_same) {
+                return Err(format!("a producer was {was:?}, and is {is:?}"));
+            }
+        }
+        for (was, is) in self.held.cursors.iter().zip(&held.cursors) {
+            // A rewind may be lost, too.
+            if nothing_lost && was != is {
+                return Err(format!("a cursor was at {was:?}, and is at {is:?}, and nothing is lost"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Producers go on: what is stored is not stored again, and what is new is behind everything that ever was.
+    fn goes_on(&self, copy: SimDisk, held: &Held) -> Result<(), String> {
+        let mut store = workload::open(&copy, Planted::default()).map_err(|error| error.with_causes())?;
+        for state in held.producers.iter().flatten() {
+            let tail = |store: &Stepped| {
+                let topics = store.broker().topics("", 1000).0;
+                topics.iter().find(|topic| topic.id == state.topic).map(|topic| topic.range().tail)
+            };
+            let end = state.last_sequence.0;
+            for (sequence, is_stored) in [(end.checked_sub(1), true), (Some(end), false)] {
+                let Some(sequence) = sequence else { continue };
+                let before = tail(&store).ok_or("a producer has no topic")?;
+                let answer = workload::append_one(&mut store, state, sequence).map_err(|error| error.to_string())?;
+                let grown = tail(&store).ok_or("a producer has no topic")?.0 - before.0;
+                if answer.duplicate != is_stored || grown != u64::from(!is_stored) {
+                    return Err(format!("sequence {sequence} of {state:?}: {answer:?}, {grown} more"));
+                }
+                let ever = self.held.topics.get(&state.topic).map_or(Offset(0), |topic| topic.tail);
+                if !is_stored && answer.base_offset.is_none_or(|offset| offset < ever) {
+                    return Err(format!("{answer:?} was given before: the tail was {ever}"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Held {
+    fn of(
+        files: BTreeMap<String, Vec<u8>>,
+        producers: &[ProducerState],
+        consumers: &[ConsumerId],
+    ) -> Result<Self, String> {
+        let mut store = workload::open(&SimDisk::holding(files), Planted::default())
+            .map_err(|error| format!("it does not open: {}", error.with_causes()))?;
+        let mut topics = BTreeMap::new();
+        for topic in store.broker().topics("", 1000).0 {
+            let (name, range) = (topic.name.to_string(), topic.range());
+            let (mut next, mut records) = (range.head, BTreeMap::new());
+            while next < range.tail {
+                if let Some((_, to)) = topic.lost_at(next) {
+                    next = to;
+                    continue;
+                }
+                let batches = store.read(&name, next, 1).map_err(|error| format!("{name} at {next}: {error}"))?;
+                let header = batches.first().and_then(|batch| BatchHeader::read(batch).ok());
+                let header = header.filter(|header| header.stamp.base_offset <= next && header.next_offset() > next);
+                let header = header.ok_or_else(|| format!("{name} has nothing at {next}, and does not say so"))?;
+                let seen = workload::records_of(&name, &batches[..1]).into_iter();
+                records.extend(seen.filter(|seen| seen.offset >= next.0).map(|seen| (seen.offset, seen.record)));
+                next = header.next_offset();
+            }
+            topics.insert(topic.id, HeldTopic { name, head: range.head, tail: range.tail, records });
+        }
+        let cursor = |id: &ConsumerId| store.broker().consumer(*id).ok().map(|(view, _)| view.cursor.0);
+        let cursors = consumers.iter().map(cursor).collect();
+        let mut state = |state: &ProducerState| {
+            let id = state.id;
+            store.call(|broker| async move { broker.producer_state(id).await }).ok()
+        };
+        let producers = producers.iter().map(&mut state).collect();
+        Ok(Self { topics, cursors, producers })
+    }
+}
+
+impl Damaged {
+    fn disk(&self) -> SimDisk {
+        let disk = SimDisk::holding(self.files.clone());
+        if let Some((name, bytes)) = &self.bad_sectors {
+            disk.set_bad_sectors(name, bytes.clone());
+        }
+        disk
+    }
+
+    /// Checks and copies, and sees to it that nothing is changed.
+    fn audited(&self) -> Result<(Result<Report, StorageError>, SimDisk), String> {
+        let (disk, copy) = (self.disk(), SimDisk::default());
+        let report = broker::audit(&disk, Some(Arc::new(copy.clone())), &mut |_| {});
+        let alone = broker::audit(&disk, None, &mut |_| {});
+        if disk.ops() > 0 || disk.files() != self.files {
+            return Err("the files were changed".to_owned());
+        }
+        match (&report, &alone) {
+            (Ok(report), Ok(alone)) if report == alone => {}
+            (Err(_), Err(_)) => {}
+            _ => return Err(format!("a check without a copy says something else: {report:?}, {alone:?}")),
+        }
+        Ok((report, copy))
+    }
+
+    /// Damages one file, and says how.
+    fn damage(&mut self, rng: &mut Rng) -> String {
+        let Self { files, bad_sectors } = self;
+        let names: Vec<_> = files.keys().cloned().collect();
+        let number = rng.index(names.len());
+        let name = &names[number];
+        let content = files.get_mut(name).expect("it was chosen among them");
+        let upto = if rng.percent(20) { content.len().min(4096) } else { content.len() };
+        let at = rng.index(upto.max(1));
+        match rng.below(20) {
+            0 if number + 1 < names.len() => {
+                files.remove(name);
+                format!("{name} removed")
+            }
+            0 | 1 => {
+                content.truncate(at);
+                format!("{name} cut to {at} bytes")
+            }
+            2 | 3 => {
+                let from = at as u64 / 4096 * 4096;
+                *bad_sectors = Some((name.clone(), from..from + 4096));
+                format!("4096 bytes at {from} of {name} not readable")
+            }
+            4..=6 => {
+                let bytes = [512, 4096, 65536][rng.index(3)];
+                let from = at / bytes * bytes;
+                let end = (from + bytes).min(content.len());
+                let garbage = rng.percent(50);
+                content[from..end]
+                    .iter_mut()
+                    .for_each(|byte| *byte = if garbage { rng.number().to_le_bytes()[0] } else { 0 });
+                format!("{} bytes at {from} of {name} overwritten", end - from)
+            }
+            _ => {
+                let bit = rng.below(8);
+                content[at] ^= 1 << bit;
+                format!("bit {bit} of byte {at} of {name} flipped")
+            }
+        }
+    }
+}
