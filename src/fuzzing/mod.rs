@@ -5,12 +5,20 @@
 
 mod batch;
 mod bodies;
+mod differential;
 mod frame;
+mod generate;
 #[allow(dead_code, reason = "shared with the tests of protocol.md, which use the rest")]
 mod independent;
+mod messages;
+mod round_trip;
 #[cfg(test)]
 mod seeds;
+mod source;
+mod specification;
 
 pub use batch::batch;
 pub use bodies::bodies;
+pub use differential::{differential, differential_batch};
 pub use frame::frame;
+pub use round_trip::{round_trip, round_trip_batch};
