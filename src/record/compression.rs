@@ -22,6 +22,9 @@ pub enum Compression {
 const LZ4_MAX_RATIO: usize = 255;
 /// No batch needs a larger window: 8 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// The same as the byte of a frame that says its window: 13 in the upper five bits, nothing in the others (RFC 8878,
+/// section 3.1.1.1.2).
+const ZSTD_LARGEST_WINDOW: u8 = 13 << 3;
 const ZSTD_LEVEL: i32 = 1;
 
 impl Compression {
@@ -72,6 +75,9 @@ fn decompress_lz4(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchEr
 }
 
 fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchError> {
+    if !has_allowed_window(compressed) {
+        return Err(BatchError::Decompress("the window of the zstd frame is over 8 MiB"));
+    }
     let not_zstd = |_| BatchError::Decompress("not a zstd frame");
     let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed).map_err(not_zstd)?.single_frame();
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(not_zstd)?;
@@ -89,6 +95,18 @@ fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchE
         return Err(BatchError::Decompress("bytes after the zstd frame"));
     }
     Ok(out)
+}
+
+/// Whether every reader can be expected to have room for the window of a frame.
+///
+/// The library asks for one itself only when it decodes in pieces; a frame that says its size and fits the buffer is
+/// decoded in one go, whatever its window. A frame without a window is one whose content is its window.
+fn has_allowed_window(frame: &[u8]) -> bool {
+    const IS_SINGLE_SEGMENT: u8 = 0x20;
+    match frame {
+        [_, _, _, _, descriptor, window, ..] => descriptor & IS_SINGLE_SEGMENT != 0 || *window <= ZSTD_LARGEST_WINDOW,
+        _ => true,
+    }
 }
 
 #[cfg(test)]

@@ -194,6 +194,11 @@ fn bad_zstd() -> Vec<Vector> {
         frame.extend([0, 0, 0, 0]);
         frame
     };
+    // A library that decodes a frame of a known size in one go needs no window, and may not look at it.
+    let too_large_and_sized = {
+        let length = u32::try_from(records.len()).expect("short").to_le_bytes();
+        [&[0x28, 0xb5, 0x2f, 0xfd, 0x80, WINDOW_OF_9_MIB][..], &length, &raw(true, &records)].concat()
+    };
     let for_dictionary = [&[0x28, 0xb5, 0x2f, 0xfd, 0x01, WINDOW_OF_1_MIB, 7][..], &raw(true, &records)].concat();
     vec![
         bad("that-is-not-compressed", &records),
@@ -212,6 +217,7 @@ fn bad_zstd() -> Vec<Vector> {
             &[stream(WINDOW_OF_1_MIB, &records[..9]), stream(WINDOW_OF_1_MIB, &records[9..])].concat(),
         ),
         bad("with-a-window-that-is-too-large", &stream(WINDOW_OF_9_MIB, &records)),
+        bad("with-a-window-that-is-too-large-and-its-size", &too_large_and_sized),
         bad("with-a-window-of-2-tib", &stream(31 << 3, &records)),
         bad("that-says-another-size-than-it-has", &with(5, whole[5] + 1)),
         bad("with-a-reserved-bit", &with(4, 0xa8)),
