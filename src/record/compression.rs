@@ -75,8 +75,8 @@ fn decompress_lz4(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchEr
 }
 
 fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchError> {
-    if !has_allowed_window(compressed) {
-        return Err(BatchError::Decompress("the window of the zstd frame is over 8 MiB"));
+    if !begins_as_allowed(compressed) {
+        return Err(BatchError::Decompress("not a zstd frame, or one with a window over 8 MiB"));
     }
     let not_zstd = |_| BatchError::Decompress("not a zstd frame");
     let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed).map_err(not_zstd)?.single_frame();
@@ -97,15 +97,18 @@ fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchE
     Ok(out)
 }
 
-/// Whether every reader can be expected to have room for the window of a frame.
+/// Whether these bytes begin like a Zstandard frame for whose window every reader can be expected to have room.
 ///
-/// The library asks for one itself only when it decodes in pieces; a frame that says its size and fits the buffer is
-/// decoded in one go, whatever its window. A frame without a window is one whose content is its window.
-fn has_allowed_window(frame: &[u8]) -> bool {
+/// The library asks for a window itself only when it decodes in pieces; a frame that says its size and fits the buffer is
+/// decoded in one go, whatever its window. A frame without a window is one whose content is its window. The library would
+/// also pass over a skippable frame, which is none of those that protocol.md section 5.3 allows.
+fn begins_as_allowed(frame: &[u8]) -> bool {
     const IS_SINGLE_SEGMENT: u8 = 0x20;
     match frame {
-        [_, _, _, _, descriptor, window, ..] => descriptor & IS_SINGLE_SEGMENT != 0 || *window <= ZSTD_LARGEST_WINDOW,
-        _ => true,
+        [0x28, 0xb5, 0x2f, 0xfd, descriptor, window, ..] => {
+            descriptor & IS_SINGLE_SEGMENT != 0 || *window <= ZSTD_LARGEST_WINDOW
+        }
+        _ => false,
     }
 }
 
@@ -134,6 +137,13 @@ mod tests {
         let mut bytes = Compression::Zstd.compress(&[7; 500]).expect("repeats compress");
         bytes.push(0);
         assert!(matches!(Compression::Zstd.decompress(&bytes, 500), Err(BatchError::Decompress(_))));
+    }
+
+    /// A fuzzer found it: eight bytes that a decoder is to pass over were taken for a frame without content.
+    #[test]
+    fn a_skippable_frame_is_not_a_frame() {
+        let skippable = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 7];
+        assert!(matches!(Compression::Zstd.decompress(&skippable, 0), Err(BatchError::Decompress(_))));
     }
 
     #[test]
