@@ -67,11 +67,45 @@ fn decompress_lz4(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchEr
     }
     let mut out = vec![0; declared];
     match lz4_flex::block::decompress_into(compressed, &mut out) {
-        Ok(written) if written == declared => Ok(out),
+        Ok(written) if written == declared => match ends_as_every_decoder_wants(compressed) {
+            Some(true) => Ok(out),
+            _ => Err(BatchError::Decompress("an lz4 block that does not end in literals as the format asks")),
+        },
         Ok(_) => Err(BatchError::Decompress("shorter than declared")),
         Err(lz4_flex::block::DecompressError::OutputTooSmall { .. }) => Err(BatchError::Expands { declared }),
         Err(_) => Err(BatchError::Decompress("not an lz4 block")),
     }
+}
+
+/// Whether a block ends as LZ4's block format asks: behind a match there are five literals at least, and no match begins
+/// in the last twelve bytes. Our decoder takes others, too; the reference decoder does not. `None`: not a block.
+fn ends_as_every_decoder_wants(block: &[u8]) -> Option<bool> {
+    let (mut rest, mut matched) = (block, None);
+    loop {
+        let (&token, after) = rest.split_first()?;
+        rest = after;
+        let literals = lz4_length(token >> 4, &mut rest)?;
+        rest = rest.get(literals..)?;
+        if rest.is_empty() {
+            return Some(matched.is_none_or(|matched| literals >= 5 && matched + literals >= 12));
+        }
+        rest = rest.get(2..)?; // the match's distance
+        matched = Some(lz4_length(token & 0x0f, &mut rest)? + 4);
+    }
+}
+
+/// Four bits, and when they are 15 the bytes that go on.
+fn lz4_length(bits: u8, rest: &mut &[u8]) -> Option<usize> {
+    let mut length = usize::from(bits);
+    while bits == 15 {
+        let (&more, after) = rest.split_first()?;
+        *rest = after;
+        length += usize::from(more);
+        if more < 255 {
+            break;
+        }
+    }
+    Some(length)
 }
 
 fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchError> {
@@ -137,6 +171,25 @@ mod tests {
         let mut bytes = Compression::Zstd.compress(&[7; 500]).expect("repeats compress");
         bytes.push(0);
         assert!(matches!(Compression::Zstd.decompress(&bytes, 500), Err(BatchError::Decompress(_))));
+    }
+
+    /// The decoder took blocks that the reference implementation of LZ4 refuses, so one client could append what no client
+    /// with the reference can read.
+    #[test]
+    fn an_lz4_block_ends_as_every_decoder_wants_it() {
+        let block = |matched: u8, literals: u8| {
+            let last = (0..literals).chain([literals << 4]).rev().collect::<Vec<_>>();
+            [&[0x60 | (matched - 4)][..], b"abcdef", &[1, 0], &last].concat()
+        };
+        for (matched, literals, is_allowed) in
+            [(8, 0, false), (8, 4, false), (8, 5, true), (7, 5, true), (6, 5, false), (6, 6, true), (15, 4, false)]
+        {
+            let decompressed =
+                Compression::Lz4.decompress(&block(matched, literals), usize::from(6 + matched + literals));
+            assert_eq!(decompressed.is_ok(), is_allowed, "a match of {matched}, {literals} literals: {decompressed:?}");
+        }
+        let without_a_match = Compression::Lz4.decompress(&[0x10, b'a'], 1);
+        assert_eq!(without_a_match, Ok(b"a".to_vec()));
     }
 
     /// A fuzzer found it: eight bytes that a decoder is to pass over were taken for a frame without content.

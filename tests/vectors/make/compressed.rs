@@ -72,6 +72,7 @@ fn good_lz4(maker: &Maker) -> Vec<Vector> {
         of_the_document(maker, "lz4"),
         good("lz4-of-literals", &three.clone().compressed(LZ4, &lz4_literals(&three.records()))),
         good("lz4-of-a-match-that-overlaps-itself", &run(400).compressed(LZ4, &matched)),
+        good("lz4-whose-last-match-begins-12-bytes-before-the-end", &lz4_end(7, 5)),
         good("lz4-of-two-sequences-of-literals", &{
             let records = run(60).records();
             let block = [lz4_sequence(&records[..20], 4, 8), lz4_literals(&records[28..])].concat();
@@ -95,7 +96,23 @@ fn written_by(maker: &Maker, name: &str, compression: Compression) -> Vector {
     Vector { canonical: false, ..vector.means(meaning(&decode(&maker.document, &bytes))) }
 }
 
+/// A run that ends in a match of so many bytes and so many literals behind it.
+fn lz4_end(matched: usize, literals: usize) -> Draft {
+    let run = run(400);
+    let records = run.records();
+    let middle = records.len() - matched - literals - 12;
+    let block = [
+        lz4_sequence(&records[..6], 1, middle),
+        lz4_sequence(&[b'x'; 6], 1, matched),
+        lz4_literals(&vec![b'x'; literals]),
+    ];
+    run.compressed(LZ4, &block.concat())
+}
+
 fn bad_lz4() -> Vec<Vector> {
+    let bad_end = |name: &str, matched, literals| {
+        refused(&format!("lz4-{name}"), &lz4_end(matched, literals).bytes(), BadCompression)
+    };
     let draft = Draft::of_values(&["one", "two", "three"]);
     let records = draft.records();
     let literals = lz4_literals(&records);
@@ -116,6 +133,9 @@ fn bad_lz4() -> Vec<Vector> {
             &[lz4_sequence(&records[..4], 9, 8), lz4_literals(&records[12..])].concat(),
         ),
         bad("with-a-match-at-distance-0", &[lz4_sequence(&records[..4], 0, 8), lz4_literals(&records[12..])].concat()),
+        bad_end("whose-last-match-is-followed-by-4-literals", 20, 4),
+        bad_end("that-ends-with-a-match", 20, 0),
+        bad_end("whose-last-match-begins-11-bytes-before-the-end", 6, 5),
         bad("whose-match-ends-inside-of-its-distance", &[&lz4_sequence(&records, 1, 4)[..records.len() + 3]].concat()),
         bad("whose-literals-are-longer-than-it", &[&[0xf0, 0xff, 0xff, 0x00][..], &records].concat()),
     ]
