@@ -5,6 +5,8 @@
 
 mod batch;
 mod bodies;
+#[cfg(test)]
+mod dictionaries;
 mod differential;
 mod frame;
 mod generate;

@@ -29,6 +29,11 @@ fn folder(seeds: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "fuzz", "seeds", seeds].iter().collect()
 }
 
+/// Whether the files are to be written and not compared.
+pub(super) fn is_writing() -> bool {
+    std::env::var_os("WRITE_SEEDS").is_some()
+}
+
 /// Whatever lies in `fuzz/seeds`: the seeds made below, and every input that once broke something.
 #[test]
 fn every_seed_holds_its_property() {
@@ -42,13 +47,13 @@ fn every_seed_holds_its_property() {
     }
 }
 
-/// A seed that has fallen behind the layout leads a fuzzer nowhere. `WRITE_SEEDS=1 cargo test --lib seeds` writes
+/// A seed that has fallen behind the layout leads a fuzzer nowhere. `WRITE_SEEDS=1 cargo test --lib fuzzing` writes
 /// them anew.
 #[test]
 fn the_seeds_follow_the_layout_of_today() {
     for (target, name, bytes) in frame_seeds().into_iter().chain(body_seeds()).chain(batch_seeds()) {
         let path = folder(target).join(name);
-        if std::env::var_os("WRITE_SEEDS").is_some() {
+        if is_writing() {
             fs::create_dir_all(folder(target)).expect("the source tree is writable");
             fs::write(&path, &bytes).expect("the source tree is writable");
         }
