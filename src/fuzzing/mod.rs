@@ -7,13 +7,21 @@ mod batch;
 mod bodies;
 #[cfg(feature = "trial")]
 mod client;
+#[cfg(test)]
+mod dictionaries;
+mod differential;
 mod frame;
+mod generate;
 #[allow(dead_code, reason = "shared with the tests of protocol.md, which use the rest")]
 mod independent;
+mod messages;
+mod round_trip;
 #[cfg(test)]
 mod seeds;
 #[cfg(feature = "trial")]
 mod session;
+mod source;
+mod specification;
 #[cfg(feature = "trial")]
 mod store;
 
@@ -21,7 +29,9 @@ pub use batch::batch;
 pub use bodies::bodies;
 #[cfg(feature = "trial")]
 pub use client::client;
+pub use differential::{differential, differential_batch};
 pub use frame::frame;
+pub use round_trip::{round_trip, round_trip_batch};
 #[cfg(feature = "trial")]
 pub use session::session;
 #[cfg(feature = "trial")]

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{batch, bodies, frame};
+use super::{batch, bodies, differential, differential_batch, frame, round_trip, round_trip_batch};
 use crate::{
     protocol::{
         self, AppendPart, ErrorBody, ErrorCode, FrameHeader, Opcode, OutFrame, Retention, Start, TopicInfo, encode_body,
@@ -14,18 +14,32 @@ use crate::{
 
 type Property = fn(&[u8]);
 
-const TARGETS: [(&str, Property); 3] = [("frame", frame), ("bodies", bodies), ("batch", batch)];
+/// Each target, and the folder of its seeds: those that take the same bytes share one.
+const TARGETS: [(&str, &str, Property); 7] = [
+    ("frame", "frame", frame),
+    ("bodies", "bodies", bodies),
+    ("round_trip", "bodies", round_trip),
+    ("differential", "bodies", differential),
+    ("batch", "batch", batch),
+    ("round_trip_batch", "batch", round_trip_batch),
+    ("differential_batch", "batch", differential_batch),
+];
 
-fn folder(target: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "fuzz", "seeds", target].iter().collect()
+fn folder(seeds: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "fuzz", "seeds", seeds].iter().collect()
+}
+
+/// Whether the files are to be written and not compared.
+pub(super) fn is_writing() -> bool {
+    std::env::var_os("WRITE_SEEDS").is_some()
 }
 
 /// Whatever lies in `fuzz/seeds`: the seeds made below, and every input that once broke something.
 #[test]
 fn every_seed_holds_its_property() {
-    for (target, property) in TARGETS {
-        let seeds: Vec<_> = fs::read_dir(folder(target)).expect("committed with the code").collect();
-        assert!(seeds.len() >= 8, "{target} has {} seeds", seeds.len());
+    for (target, seeds, property) in TARGETS {
+        let seeds: Vec<_> = fs::read_dir(folder(seeds)).expect("committed with the code").collect();
+        assert!(seeds.len() >= 300, "{target} has {} seeds", seeds.len());
         for seed in seeds {
             let path = seed.expect("a directory entry").path();
             property(&fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
@@ -33,13 +47,13 @@ fn every_seed_holds_its_property() {
     }
 }
 
-/// A seed that has fallen behind the layout leads a fuzzer nowhere. `WRITE_SEEDS=1 cargo test --lib seeds` writes
+/// A seed that has fallen behind the layout leads a fuzzer nowhere. `WRITE_SEEDS=1 cargo test --lib fuzzing` writes
 /// them anew.
 #[test]
 fn the_seeds_follow_the_layout_of_today() {
     for (target, name, bytes) in frame_seeds().into_iter().chain(body_seeds()).chain(batch_seeds()) {
         let path = folder(target).join(name);
-        if std::env::var_os("WRITE_SEEDS").is_some() {
+        if is_writing() {
             fs::create_dir_all(folder(target)).expect("the source tree is writable");
             fs::write(&path, &bytes).expect("the source tree is writable");
         }

@@ -11,8 +11,9 @@ use bincode::{
 
 use crate::limits::MAX_CONTROL_BYTES;
 
-/// The decoder claims the memory of what it decodes, which for lists is more than their bytes on the wire.
-const CLAIM_LIMIT: usize = 8 * MAX_CONTROL_BYTES;
+/// The decoder claims the memory of what it decodes, which for lists is more than their bytes on the wire: 24 bytes for the
+/// 2 of an [`AppendedPart`](super::AppendedPart), which is the most that any element grows.
+const CLAIM_LIMIT: usize = 16 * MAX_CONTROL_BYTES;
 const CONFIG: Configuration<LittleEndian, Varint, Limit<CLAIM_LIMIT>> = standard().with_limit::<CLAIM_LIMIT>();
 
 /// Why a body is refused.
@@ -77,7 +78,31 @@ impl Writer for SameBytes<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::*, *};
+
+    /// The limit on what is claimed was 8 times that of the body, so lists of small elements were refused as malformed
+    /// long before they were too large: 22,000 parts of an AppendAnswer, which take 44,003 bytes.
+    #[test]
+    fn a_body_as_large_as_allowed_is_read_whatever_it_holds() {
+        fn read<M: Encode + Decode<()>>(of_count: impl Fn(usize) -> M) -> Result<usize, BodyError> {
+            let bytes_of = |count| encode_body(&of_count(count)).len();
+            let of_one = bytes_of(1) - bytes_of(0);
+            let body = encode_body(&of_count((MAX_CONTROL_BYTES - 16) / of_one));
+            assert!((MAX_CONTROL_BYTES - 64..=MAX_CONTROL_BYTES).contains(&body.len()), "{} bytes", body.len());
+            decode_body::<M>(&body).map(|(_, used)| body.len() - used)
+        }
+        assert_eq!(read(|count| AppendAnswer { parts: vec![AppendedPart::default(); count] }), Ok(0));
+        assert_eq!(read(|count| Append { parts: vec![AppendPart::default(); count], ..Append::default() }), Ok(0));
+        assert_eq!(read(|count| FetchAnswer { batch_bytes: vec![0; count], ..FetchAnswer::default() }), Ok(0));
+        assert_eq!(read(|count| ErrorBody::new(ErrorCode::Internal, "", vec![0; count])), Ok(0));
+        let topics = |count| ListTopicsAnswer { topics: vec![TopicInfo::default(); count], more: false };
+        assert_eq!(read(topics), Ok(0));
+        let consumers = |count| vec![ConsumerInfo::default(); count];
+        assert_eq!(
+            read(|count| DescribeTopicAnswer { consumers: consumers(count), ..DescribeTopicAnswer::default() }),
+            Ok(0)
+        );
+    }
 
     #[test]
     fn longer_forms_of_a_number_are_refused() {

@@ -22,6 +22,9 @@ pub enum Compression {
 const LZ4_MAX_RATIO: usize = 255;
 /// No batch needs a larger window: 8 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+/// The same as the byte of a frame that says its window: 13 in the upper five bits, nothing in the others (RFC 8878,
+/// section 3.1.1.1.2).
+const ZSTD_LARGEST_WINDOW: u8 = 13 << 3;
 const ZSTD_LEVEL: i32 = 1;
 /// By which what is worth compressing expands; memory for more is set aside when more comes.
 const USUAL_RATIO: usize = 8;
@@ -66,14 +69,51 @@ fn decompress_lz4(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchEr
     }
     let mut out = vec![0; declared];
     match lz4_flex::block::decompress_into(compressed, &mut out) {
-        Ok(written) if written == declared => Ok(out),
+        Ok(written) if written == declared => match ends_as_every_decoder_wants(compressed) {
+            Some(true) => Ok(out),
+            _ => Err(BatchError::Decompress("an lz4 block that does not end in literals as the format asks")),
+        },
         Ok(_) => Err(BatchError::Decompress("shorter than declared")),
         Err(lz4_flex::block::DecompressError::OutputTooSmall { .. }) => Err(BatchError::Expands { declared }),
         Err(_) => Err(BatchError::Decompress("not an lz4 block")),
     }
 }
 
+/// Whether a block ends as LZ4's block format asks: behind a match there are five literals at least, and no match begins
+/// in the last twelve bytes. Our decoder takes others, too; the reference decoder does not. `None`: not a block.
+fn ends_as_every_decoder_wants(block: &[u8]) -> Option<bool> {
+    let (mut rest, mut matched) = (block, None);
+    loop {
+        let (&token, after) = rest.split_first()?;
+        rest = after;
+        let literals = lz4_length(token >> 4, &mut rest)?;
+        rest = rest.get(literals..)?;
+        if rest.is_empty() {
+            return Some(matched.is_none_or(|matched| literals >= 5 && matched + literals >= 12));
+        }
+        rest = rest.get(2..)?; // the match's distance
+        matched = Some(lz4_length(token & 0x0f, &mut rest)? + 4);
+    }
+}
+
+/// Four bits, and when they are 15 the bytes that go on.
+fn lz4_length(bits: u8, rest: &mut &[u8]) -> Option<usize> {
+    let mut length = usize::from(bits);
+    while bits == 15 {
+        let (&more, after) = rest.split_first()?;
+        *rest = after;
+        length += usize::from(more);
+        if more < 255 {
+            break;
+        }
+    }
+    Some(length)
+}
+
 fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchError> {
+    if !begins_as_allowed(compressed) {
+        return Err(BatchError::Decompress("not a zstd frame, or one with a window over 8 MiB"));
+    }
     let not_zstd = |_| BatchError::Decompress("not a zstd frame");
     let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed).map_err(not_zstd)?.single_frame();
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(not_zstd)?;
@@ -95,6 +135,21 @@ fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchE
         return Err(BatchError::Decompress("bytes after the zstd frame"));
     }
     Ok(out)
+}
+
+/// Whether these bytes begin like a Zstandard frame for whose window every reader can be expected to have room.
+///
+/// The library asks for a window itself only when it decodes in pieces; a frame that says its size and fits the buffer is
+/// decoded in one go, whatever its window. A frame without a window is one whose content is its window. The library would
+/// also pass over a skippable frame, which is none of those that protocol.md section 5.3 allows.
+fn begins_as_allowed(frame: &[u8]) -> bool {
+    const IS_SINGLE_SEGMENT: u8 = 0x20;
+    match frame {
+        [0x28, 0xb5, 0x2f, 0xfd, descriptor, window, ..] => {
+            descriptor & IS_SINGLE_SEGMENT != 0 || *window <= ZSTD_LARGEST_WINDOW
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -122,6 +177,32 @@ mod tests {
         let mut bytes = Compression::Zstd.compress(&[7; 500]).expect("repeats compress");
         bytes.push(0);
         assert!(matches!(Compression::Zstd.decompress(&bytes, 500), Err(BatchError::Decompress(_))));
+    }
+
+    /// The decoder took blocks that the reference implementation of LZ4 refuses, so one client could append what no client
+    /// with the reference can read.
+    #[test]
+    fn an_lz4_block_ends_as_every_decoder_wants_it() {
+        let block = |matched: u8, literals: u8| {
+            let last = (0..literals).chain([literals << 4]).rev().collect::<Vec<_>>();
+            [&[0x60 | (matched - 4)][..], b"abcdef", &[1, 0], &last].concat()
+        };
+        for (matched, literals, is_allowed) in
+            [(8, 0, false), (8, 4, false), (8, 5, true), (7, 5, true), (6, 5, false), (6, 6, true), (15, 4, false)]
+        {
+            let decompressed =
+                Compression::Lz4.decompress(&block(matched, literals), usize::from(6 + matched + literals));
+            assert_eq!(decompressed.is_ok(), is_allowed, "a match of {matched}, {literals} literals: {decompressed:?}");
+        }
+        let without_a_match = Compression::Lz4.decompress(&[0x10, b'a'], 1);
+        assert_eq!(without_a_match, Ok(b"a".to_vec()));
+    }
+
+    /// A fuzzer found it: eight bytes that a decoder is to pass over were taken for a frame without content.
+    #[test]
+    fn a_skippable_frame_is_not_a_frame() {
+        let skippable = [0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 7];
+        assert!(matches!(Compression::Zstd.decompress(&skippable, 0), Err(BatchError::Decompress(_))));
     }
 
     #[test]

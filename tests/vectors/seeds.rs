@@ -68,7 +68,7 @@ fn opcodes() -> BTreeMap<String, u16> {
     numbers
 }
 
-/// Bodies, behind the number that src/fuzzing/bodies.rs has for their message.
+/// Bodies, behind the number that src/fuzzing/messages.rs has for their message.
 fn bodies(vectors: &[Vector]) -> Seeds {
     let order = order_of_bodies();
     let of_messages = vectors.iter().filter_map(|vector| {
@@ -79,13 +79,13 @@ fn bodies(vectors: &[Vector]) -> Seeds {
     of_messages.collect()
 }
 
-/// The messages in the order in which src/fuzzing/bodies.rs counts them.
+/// The messages in the order in which src/fuzzing/messages.rs counts them.
 fn order_of_bodies() -> Vec<String> {
-    let source = include_str!("../../src/fuzzing/bodies.rs");
-    let (_, list) = source.split_once("const BODIES: &[fn(&[u8])] = &[").expect("src/fuzzing/bodies.rs lists them");
-    let list = list.split("];").next().unwrap_or_default();
-    let names = list.split("<protocol::").skip(1).map(|rest| rest.split('>').next().unwrap_or_default().to_owned());
-    let names: Vec<_> = names.collect();
+    let source = include_str!("../../src/fuzzing/messages.rs");
+    let (_, list) = source.split_once("\nmessages! {").expect("src/fuzzing/messages.rs lists them");
+    let list = list.split('}').next().unwrap_or_default();
+    let words = list.split(|c: char| c.is_whitespace() || c == ';').filter(|word| !word.is_empty());
+    let names: Vec<_> = words.filter(|word| !word.ends_with(':')).map(str::to_owned).collect();
     assert!(names.len() > 30 && names[0] == "Hello" && names.iter().any(|name| name == "ErrorBody"), "{names:?}");
     names
 }

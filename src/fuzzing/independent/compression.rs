@@ -3,18 +3,23 @@
 /// A raw LZ4 block: sequences of literals and matches, the last of literals alone.
 pub(crate) fn lz4_block(block: &[u8], declared: usize) -> Option<Vec<u8>> {
     let (mut rest, mut out) = (block, Vec::new());
+    // Where the last match begins and ends, if there is one.
+    let mut last_match = 0..0;
     loop {
         let token = take(&mut rest, 1)?[0];
         let literals = lz4_length(token >> 4, &mut rest)?;
         out.extend_from_slice(take(&mut rest, literals)?);
         if rest.is_empty() {
-            return (out.len() == declared).then_some(out);
+            let has_end =
+                last_match.is_empty() || (last_match.start + 12 <= declared && last_match.end + 5 <= declared);
+            return (has_end && out.len() == declared).then_some(out);
         }
         let distance = usize::from(u16::from_le_bytes(take(&mut rest, 2)?.try_into().ok()?));
         let matched = lz4_length(token & 15, &mut rest)? + 4;
         if distance == 0 || distance > out.len() || out.len() + matched > declared {
             return None;
         }
+        last_match = out.len()..out.len() + matched;
         (0..matched).for_each(|_| out.push(out[out.len() - distance]));
     }
 }

@@ -72,6 +72,7 @@ fn good_lz4(maker: &Maker) -> Vec<Vector> {
         of_the_document(maker, "lz4"),
         good("lz4-of-literals", &three.clone().compressed(LZ4, &lz4_literals(&three.records()))),
         good("lz4-of-a-match-that-overlaps-itself", &run(400).compressed(LZ4, &matched)),
+        good("lz4-whose-last-match-begins-12-bytes-before-the-end", &lz4_end(7, 5)),
         good("lz4-of-two-sequences-of-literals", &{
             let records = run(60).records();
             let block = [lz4_sequence(&records[..20], 4, 8), lz4_literals(&records[28..])].concat();
@@ -95,7 +96,23 @@ fn written_by(maker: &Maker, name: &str, compression: Compression) -> Vector {
     Vector { canonical: false, ..vector.means(meaning(&decode(&maker.document, &bytes))) }
 }
 
+/// A run that ends in a match of so many bytes and so many literals behind it.
+fn lz4_end(matched: usize, literals: usize) -> Draft {
+    let run = run(400);
+    let records = run.records();
+    let middle = records.len() - matched - literals - 12;
+    let block = [
+        lz4_sequence(&records[..6], 1, middle),
+        lz4_sequence(&[b'x'; 6], 1, matched),
+        lz4_literals(&vec![b'x'; literals]),
+    ];
+    run.compressed(LZ4, &block.concat())
+}
+
 fn bad_lz4() -> Vec<Vector> {
+    let bad_end = |name: &str, matched, literals| {
+        refused(&format!("lz4-{name}"), &lz4_end(matched, literals).bytes(), BadCompression)
+    };
     let draft = Draft::of_values(&["one", "two", "three"]);
     let records = draft.records();
     let literals = lz4_literals(&records);
@@ -116,6 +133,9 @@ fn bad_lz4() -> Vec<Vector> {
             &[lz4_sequence(&records[..4], 9, 8), lz4_literals(&records[12..])].concat(),
         ),
         bad("with-a-match-at-distance-0", &[lz4_sequence(&records[..4], 0, 8), lz4_literals(&records[12..])].concat()),
+        bad_end("whose-last-match-is-followed-by-4-literals", 20, 4),
+        bad_end("that-ends-with-a-match", 20, 0),
+        bad_end("whose-last-match-begins-11-bytes-before-the-end", 6, 5),
         bad("whose-match-ends-inside-of-its-distance", &[&lz4_sequence(&records, 1, 4)[..records.len() + 3]].concat()),
         bad("whose-literals-are-longer-than-it", &[&[0xf0, 0xff, 0xff, 0x00][..], &records].concat()),
     ]
@@ -194,6 +214,11 @@ fn bad_zstd() -> Vec<Vector> {
         frame.extend([0, 0, 0, 0]);
         frame
     };
+    // A library that decodes a frame of a known size in one go needs no window, and may not look at it.
+    let too_large_and_sized = {
+        let length = u32::try_from(records.len()).expect("short").to_le_bytes();
+        [&[0x28, 0xb5, 0x2f, 0xfd, 0x80, WINDOW_OF_9_MIB][..], &length, &raw(true, &records)].concat()
+    };
     let for_dictionary = [&[0x28, 0xb5, 0x2f, 0xfd, 0x01, WINDOW_OF_1_MIB, 7][..], &raw(true, &records)].concat();
     vec![
         bad("that-is-not-compressed", &records),
@@ -212,6 +237,7 @@ fn bad_zstd() -> Vec<Vector> {
             &[stream(WINDOW_OF_1_MIB, &records[..9]), stream(WINDOW_OF_1_MIB, &records[9..])].concat(),
         ),
         bad("with-a-window-that-is-too-large", &stream(WINDOW_OF_9_MIB, &records)),
+        bad("with-a-window-that-is-too-large-and-its-size", &too_large_and_sized),
         bad("with-a-window-of-2-tib", &stream(31 << 3, &records)),
         bad("that-says-another-size-than-it-has", &with(5, whole[5] + 1)),
         bad("with-a-reserved-bit", &with(4, 0xa8)),
