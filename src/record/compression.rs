@@ -99,15 +99,17 @@ fn ends_as_every_decoder_wants(block: &[u8]) -> Option<bool> {
 /// Four bits, and when they are 15 the bytes that go on.
 fn lz4_length(bits: u8, rest: &mut &[u8]) -> Option<usize> {
     let mut length = usize::from(bits);
-    while bits == 15 {
+    if bits < 15 {
+        return Some(length);
+    }
+    loop {
         let (&more, after) = rest.split_first()?;
         *rest = after;
         length += usize::from(more);
         if more < 255 {
-            break;
+            return Some(length);
         }
     }
-    Some(length)
 }
 
 fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchError> {

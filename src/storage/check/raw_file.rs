@@ -366,8 +366,11 @@ impl Link {
     }
 }
 
+/// A key and its value.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// The pairs of a leaf, and where the last one ends; `None` when that does not make sense.
-fn pairs(page: &[u8], widths: Widths) -> Option<(Vec<(&[u8], &[u8])>, usize)> {
+fn pairs(page: &[u8], widths: Widths) -> Option<(Vec<Pair<'_>>, usize)> {
     let count = usize::from(u16_at(page, 2)?);
     let mut at = 4;
     // The ends of parts that have no fixed width, or how they follow from it.
