@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use anyhow::Context;
 use bytes::Bytes;
 use connectify::{Client, Producer, Record, limits::MAX_PRODUCER_RANGES, protocol::Retention};
-use tokio::task::JoinSet;
+use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
     options::{LoadArgs, ReportArgs},
@@ -48,7 +48,7 @@ pub(super) struct Args {
     bytes: Option<ByteSize>,
 
     #[command(flatten)]
-    load: LoadArgs,
+    pub(super) load: LoadArgs,
     #[command(flatten)]
     pub(super) report: ReportArgs,
     #[command(flatten)]
@@ -116,9 +116,11 @@ impl Load<'_> {
         }
         let (run, mut workers) = (Run::start(extent), JoinSet::new());
         for producer in producers {
+            let turn = Arc::new(Mutex::new(()));
             for _ in 0..self.depth {
                 let appender = Appender {
                     producer: Arc::clone(&producer),
+                    turn: Arc::clone(&turn),
                     value: payload(self.size_bytes),
                     batch: self.batch,
                     enqueue: self.enqueue,
@@ -145,6 +147,8 @@ impl Load<'_> {
 /// Has one batch on its way at a time.
 struct Appender {
     producer: Arc<Producer>,
+    /// One at a time enqueues the records of a batch, as one part of a program would.
+    turn: Arc<Mutex<()>>,
     value: Bytes,
     batch: u64,
     enqueue: bool,
@@ -158,30 +162,34 @@ impl Appender {
             if records == 0 {
                 return Ok(tally);
             }
-            let sent = Instant::now();
-            match self.enqueue {
+            let sent = match self.enqueue {
                 true => self.enqueue_all(records).await?,
                 false => self.send_all(records).await?,
-            }
+            };
             tally.done(&run, sent, Instant::now(), records, records * self.value.len() as u64);
         }
     }
 
-    async fn send_all(&self, records: u64) -> anyhow::Result<()> {
+    /// Returns when it began, when all is durable.
+    async fn send_all(&self, records: u64) -> anyhow::Result<Instant> {
+        let began = Instant::now();
         let records = (0..records).map(|_| Record::new(self.value.clone())).collect();
         self.producer.send_all(records, &[]).await?;
-        Ok(())
+        Ok(began)
     }
 
-    async fn enqueue_all(&self, records: u64) -> anyhow::Result<()> {
-        let mut last = None;
+    /// Returns when it began, when all is durable.
+    async fn enqueue_all(&self, records: u64) -> anyhow::Result<Instant> {
+        let turn = self.turn.lock().await;
+        let (began, mut last) = (Instant::now(), None);
         for _ in 0..records {
             last = Some(self.producer.enqueue(Record::new(self.value.clone())).await?);
         }
+        drop(turn);
         // The records of a producer become durable in their order.
         if let Some(ticket) = last {
             ticket.await?;
         }
-        Ok(())
+        Ok(began)
     }
 }

@@ -13,6 +13,7 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::histogram::{Latencies, Percentiles};
+use crate::cli::progress::Progress;
 
 /// What statfs calls a filesystem that has no disk.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -48,10 +49,12 @@ pub(super) async fn measure(directory: &Path, write_bytes: u64, duration: Durati
     let file = File::create_new(&path).with_context(context)?;
     // Here and not on the thread, which nobody stops when this is given up.
     let temporary = Temporary(path);
+    let progress = Progress::spinner();
+    progress.say("measuring the disk".into());
     let writing = spawn_blocking(move || write_and_sync(file, write_bytes, duration));
     let (syncs, seconds, latencies) =
         writing.await.context("the thread that writes has died")?.with_context(context)?;
-    drop(temporary);
+    drop((progress, temporary));
     Ok(Floor {
         directory: directory.display().to_string(),
         directory_is_in_memory: is_in_memory(directory),

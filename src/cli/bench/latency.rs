@@ -41,7 +41,7 @@ pub(super) struct Args {
     rate: Option<u64>,
 
     #[command(flatten)]
-    load: LoadArgs,
+    pub(super) load: LoadArgs,
     #[command(flatten)]
     pub(super) report: ReportArgs,
     #[command(flatten)]

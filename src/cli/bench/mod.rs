@@ -39,7 +39,7 @@ use super::{answer::Answer, signals};
 /// Where a rate is given, records are due at fixed times, whether those before are done or not, and their latency counts
 /// from when they were due: no stall hides.
 ///
-/// Topics that are needed are made, and stay.
+/// Topics that are needed are made, and stay. --server may be written --addr.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub(crate) struct Args {

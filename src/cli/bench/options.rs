@@ -29,6 +29,10 @@ pub(super) struct LoadArgs {
     /// Send so many records instead, however long that takes
     #[arg(long, value_name = "N", conflicts_with_all = ["duration", "warmup"], value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
+
+    /// Measure the disk for so long, once before the run and once after
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(super) floor: Duration,
 }
 
 impl LoadArgs {
@@ -47,10 +51,6 @@ pub(super) struct ReportArgs {
     /// Write the result as a JSON object to this file as well, or to stdout instead, when there is none or it is -
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub(super) json: Option<PathBuf>,
-
-    /// Measure the disk for so long, once before the run and once after
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
-    pub(super) floor: Duration,
 }
 
 /// Measure the disk alone: append to a file, fdatasync, again

@@ -40,7 +40,7 @@ pub(super) struct Args {
     rate: u64,
 
     #[command(flatten)]
-    load: LoadArgs,
+    pub(super) load: LoadArgs,
     #[command(flatten)]
     pub(super) report: ReportArgs,
     #[command(flatten)]

@@ -1,5 +1,7 @@
 //! The workloads, and what is the same for all of them: the server, the floor before and after, the report.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 
 use super::{
@@ -24,17 +26,17 @@ impl Workload {
     pub(super) async fn measure(&self) -> anyhow::Result<()> {
         let (target, args) = self.shared_args();
         let target = Target::open(target).await?;
-        let Some(group_bytes) = self.group_bytes() else {
+        let Some((group_bytes, duration)) = self.floor() else {
             return self.run(&target).await?.write(args.json.as_deref());
         };
         let floor = match target.floor_dir().await? {
-            Ok(directory) => Ok((floor::measure(&directory, group_bytes, args.floor).await?, directory)),
+            Ok(directory) => Ok((floor::measure(&directory, group_bytes, duration).await?, directory)),
             Err(reason) => Err(reason),
         };
         let mut report = self.run(&target).await?;
         match floor {
             Ok((before, directory)) => {
-                let after = floor::measure(&directory, group_bytes, args.floor).await?;
+                let after = floor::measure(&directory, group_bytes, duration).await?;
                 report.floor = Some(Floors::of(before, after));
             }
             Err(reason) => report.no_floor_because = Some(reason),
@@ -60,15 +62,15 @@ impl Workload {
         }
     }
 
-    /// How much the server can make durable at once, at most, with what this workload has on its way. `None`: what it
-    /// reads was made durable before.
-    fn group_bytes(&self) -> Option<u64> {
-        let bytes = match self {
-            Self::Append(args) => args.bytes_in_flight(),
-            Self::Latency(args) => args.bytes_in_flight(),
-            Self::Tail(args) => args.bytes_in_flight(),
+    /// How much to write at a time, and for how long, to see what the disk can do: what the server can make durable at
+    /// once, at most, of what this workload has on its way. `None`: what it reads was made durable before.
+    fn floor(&self) -> Option<(u64, Duration)> {
+        let (bytes, load) = match self {
+            Self::Append(args) => (args.bytes_in_flight(), &args.load),
+            Self::Latency(args) => (args.bytes_in_flight(), &args.load),
+            Self::Tail(args) => (args.bytes_in_flight(), &args.load),
             Self::Replay(_) => return None,
         };
-        Some(bytes.clamp(1, connectify::limits::MAX_GROUP_BYTES as u64))
+        Some((bytes.clamp(1, connectify::limits::MAX_GROUP_BYTES as u64), load.floor))
     }
 }
