@@ -139,15 +139,19 @@ impl Report {
     }
 
     /// How many times as much as the disk alone the server wrote, in a closed loop.
-    pub(super) fn throughput_to_floor(&self) -> Option<f64> {
-        let floor = self.floor.as_ref().filter(|_| self.setup.rate_per_second.is_none())?;
-        Some(self.megabytes_per_second / floor.better.megabytes_per_second)
+    fn throughput_to_floor(&self) -> Option<f64> {
+        let disk = self.disk().filter(|_| self.setup.rate_per_second.is_none())?;
+        Some(self.megabytes_per_second / disk.megabytes_per_second)
     }
 
-    /// How many times as long as one write and sync of the disk alone a record took.
-    pub(super) fn p50_to_floor(&self) -> Option<f64> {
-        let floor = self.floor.as_ref()?;
-        Some(self.latency?.p50_us as f64 / floor.better.latency.p50_us.max(1) as f64)
+    /// How many times as long as one write and sync of the disk alone a record took, or a batch.
+    fn p50_to_floor(&self) -> Option<f64> {
+        Some(self.latency?.p50_us as f64 / self.disk()?.latency.p50_us.max(1) as f64)
+    }
+
+    /// The floor, if there is a disk to be held against.
+    fn disk(&self) -> Option<&Floor> {
+        self.floor.as_ref().map(|floors| &floors.better).filter(|floor| !floor.directory_is_in_memory)
     }
 
     /// Prints the report, or the JSON object where it is asked for: `-` is stdout.

@@ -22,7 +22,7 @@ const LOG_VARIABLE: &str = "CONNECTIFY_LOG";
 pub(super) struct Spawned {
     // Before the directory: it goes on writing until it is dead.
     process: Process,
-    directory: Directory,
+    _directory: Directory,
     pub(super) address: String,
 }
 
@@ -69,16 +69,11 @@ impl Spawned {
         let address = line.strip_prefix("listening on ").and_then(|rest| rest.split(',').next());
         ensure!(address.is_some(), "the server that was started has ended");
         let address = address.unwrap_or_default().to_owned();
-        Ok(Self { process, directory, address })
+        Ok(Self { process, _directory: directory, address })
     }
 
     pub(super) fn pid(&self) -> u32 {
         self.process.0.id()
-    }
-
-    /// Where there is room beside its data, on the same filesystem.
-    pub(super) fn directory(&self) -> &Path {
-        &self.directory.0
     }
 }
 

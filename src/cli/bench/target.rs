@@ -54,8 +54,7 @@ impl Target {
         let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
         let spawned = Spawned::start(&parent, &args.serve_options).await?;
         let (server, pid) = (args.server.at(spawned.address.clone()), Some(spawned.pid()));
-        let dir = Some(spawned.directory().to_owned());
-        Ok(Self { server, spawned: Some(spawned), pid, dir })
+        Ok(Self { server, spawned: Some(spawned), pid, dir: Some(parent) })
     }
 
     pub(super) fn is_spawned(&self) -> bool {
