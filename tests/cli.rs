@@ -2,6 +2,8 @@
 
 #[path = "cli/answers.rs"]
 mod answers;
+#[path = "cli/benching.rs"]
+mod benching;
 #[path = "cli/checking.rs"]
 mod checking;
 #[path = "cli/consuming.rs"]

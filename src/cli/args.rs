@@ -9,7 +9,7 @@ use connectify::{
 };
 use tokio::sync::watch;
 
-use super::{check, consume, credentials, dequeue, info, output::talk, ping, produce, serve, size, topic};
+use super::{bench, check, consume, credentials, dequeue, info, output::talk, ping, produce, serve, size, topic};
 
 /// Who types a command waits for a server that is starting, but not for one that is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,14 +45,15 @@ pub(crate) enum Command {
     Dequeue(dequeue::Args),
     Ping(ping::Args),
     Info(info::Args),
+    Bench(bench::Args),
 }
 
 /// How to reach the server.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ServerArgs {
     /// Host and port of the server
-    #[arg(long, value_name = "ADDR", env = "CONNECTIFY_SERVER", default_value = DEFAULT_ADDRESS)]
+    #[arg(long, alias = "addr", value_name = "ADDR", env = "CONNECTIFY_SERVER", default_value = DEFAULT_ADDRESS)]
     pub(crate) server: String,
 
     /// File with the credentials that the server expects; a line end at its end is ignored
@@ -61,6 +62,11 @@ pub(crate) struct ServerArgs {
 }
 
 impl ServerArgs {
+    /// The same at another address.
+    pub(crate) fn at(&self, address: String) -> Self {
+        Self { server: address, ..self.clone() }
+    }
+
     /// Waits for a connection, or fails.
     pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
         let mut builder = Client::builder(self.server.clone())

@@ -6,6 +6,7 @@
 mod answer;
 mod args;
 mod base64;
+mod bench;
 mod byte_size;
 mod check;
 mod consume;
@@ -60,7 +61,10 @@ fn run(command: &Command) -> anyhow::Result<Answer> {
 /// and stay alive meanwhile.
 fn runtime(command: &Command) -> anyhow::Result<Runtime> {
     let threads = match command {
-        Command::Serve(_) => std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
+        // Whoever measures a server is to be no slower than it.
+        Command::Serve(_) | Command::Bench(_) => {
+            std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2))
+        }
         _ => 1,
     };
     Builder::new_multi_thread().worker_threads(threads).enable_all().build().context("cannot start threads")
@@ -77,5 +81,6 @@ async fn carry_out(command: &Command) -> anyhow::Result<Answer> {
         Command::Dequeue(args) => dequeue::run(args).await,
         Command::Ping(args) => ping::run(args).await,
         Command::Info(args) => info::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 /// How often the time and the rate are drawn again while nothing arrives.
 const TICK: Duration = Duration::from_millis(200);
@@ -31,6 +31,23 @@ impl Progress {
         bar.set_style(ProgressStyle::with_template(style).expect("the templates above are well formed"));
         bar.enable_steady_tick(TICK);
         Self { bar }
+    }
+
+    /// Work that is measured by time, or by nothing; [`Self::say`] says where it is.
+    pub(crate) fn spinner() -> Self {
+        if !io::stderr().is_terminal() {
+            return Self { bar: ProgressBar::hidden() };
+        }
+        // It is also to vanish when the work is given up.
+        let bar = ProgressBar::no_length().with_finish(ProgressFinish::AndClear);
+        bar.set_style(ProgressStyle::with_template("{spinner} {elapsed} {msg}").expect("that is well formed"));
+        bar.enable_steady_tick(TICK);
+        Self { bar }
+    }
+
+    /// Where the work is.
+    pub(crate) fn say(&self, words: String) {
+        self.bar.set_message(words);
     }
 
     /// So many bytes are done by now, and what that means. Not for every line: it takes longer than a line does.

@@ -47,6 +47,10 @@ fn every_option_that_it_names_exists() {
         "size",
         "dequeue",
         "info",
+        "bench append",
+        "bench latency",
+        "bench tail",
+        "bench floor",
     ];
     let helps: String =
         commands.iter().map(|command| run(&command.split(' ').chain(["--help"]).collect::<Vec<_>>()).text()).collect();
@@ -56,9 +60,10 @@ fn every_option_that_it_names_exists() {
         words.map(str::to_owned).collect()
     };
     let known = words(&helps);
-    let of_cargo = ["--release", "--open", "--sanitizer"];
+    let of_others =
+        ["--release", "--open", "--sanitizer", "--name", "--rw", "--bs", "--fdatasync", "--fallocate", "--filename"];
     let unknown: Vec<_> =
-        words(README).into_iter().filter(|w| !known.contains(w) && !of_cargo.contains(&w.as_str())).collect();
+        words(README).into_iter().filter(|w| !known.contains(w) && !of_others.contains(&w.as_str())).collect();
     assert!(unknown.is_empty(), "README.md names {unknown:?}");
 }
 

@@ -235,6 +235,10 @@ impl Server {
         self.start_command(line).feed(input).end()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.child.id()
+    }
+
     /// How many records a topic holds.
     pub(crate) fn records(&self, topic: &str) -> u64 {
         let described = self.run(&format!("topic describe {topic} --json")).json();
