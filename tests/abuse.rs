@@ -20,7 +20,7 @@ const ROUNDS: usize = 5;
 /// By how much it may be more: caches that are not full yet, and pages that the allocator keeps.
 const TOLERANCE_BYTES: u64 = 16 << 20;
 /// Threads that read from the disk or check batches come when they are needed, and go after ten idle seconds.
-const MORE_THREADS: u64 = 32;
+const MORE_THREADS: u64 = 8;
 
 struct Scene {
     scenario: &'static Scenario,

@@ -57,6 +57,10 @@ fn run(command: &Command) -> anyhow::Result<Answer> {
     answer
 }
 
+/// Threads for what blocks: reads from the disk, of which four go on at once, checks of batches, files, names. Without a
+/// limit a busy server makes a new one whenever all others have not quite ended their work, each with memory of its own.
+const MAX_BLOCKING_THREADS: usize = 8;
+
 /// A command runs on the main thread and may block there, on stdout above all. The connections live on other threads
 /// and stay alive meanwhile.
 fn runtime(command: &Command) -> anyhow::Result<Runtime> {
@@ -67,7 +71,13 @@ fn runtime(command: &Command) -> anyhow::Result<Runtime> {
         }
         _ => 1,
     };
-    Builder::new_multi_thread().worker_threads(threads).enable_all().build().context("cannot start threads")
+    let mut builder = Builder::new_multi_thread();
+    builder
+        .worker_threads(threads)
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start threads")
 }
 
 async fn carry_out(command: &Command) -> anyhow::Result<Answer> {

@@ -5,6 +5,8 @@
 
 mod batch;
 mod bodies;
+#[cfg(all(test, feature = "trial"))]
+mod choices;
 #[cfg(feature = "trial")]
 mod client;
 #[cfg(test)]

@@ -13,15 +13,10 @@ pub fn session(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trial::Rng;
+    use crate::fuzzing::choices::try_out;
 
     #[test]
     fn any_choices_get_the_answers_of_the_reference() {
-        let mut rng = Rng::new(13);
-        for _ in 0..200 {
-            let length = rng.index(600);
-            let data: Vec<u8> = (0..length).map(|_| rng.number().to_le_bytes()[0]).collect();
-            session(&data);
-        }
+        try_out(session, 200, 600);
     }
 }

@@ -13,15 +13,10 @@ pub fn store(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trial::Rng;
+    use crate::fuzzing::choices::try_out;
 
     #[test]
     fn any_choices_keep_the_promises() {
-        let mut rng = Rng::new(11);
-        for _ in 0..200 {
-            let length = rng.index(300);
-            let data: Vec<u8> = (0..length).map(|_| rng.number().to_le_bytes()[0]).collect();
-            store(&data);
-        }
+        try_out(store, 200, 300);
     }
 }

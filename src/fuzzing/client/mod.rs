@@ -60,14 +60,10 @@ async fn talk(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::choices::try_out;
 
     #[test]
     fn any_server_is_told_from_a_good_one() {
-        let mut rng = Rng::new(7);
-        for _ in 0..300 {
-            let length = rng.index(400);
-            let data: Vec<u8> = (0..length).map(|_| rng.number().to_le_bytes()[0]).collect();
-            client(&data);
-        }
+        try_out(client, 300, 400);
     }
 }
