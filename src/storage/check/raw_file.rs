@@ -97,9 +97,6 @@ pub(super) enum End {
     Unknown,
 }
 
-/// A key and a value.
-type Pair<'a> = (&'a [u8], &'a [u8]);
-
 /// Takes a pair of a table.
 type Each<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StorageError> + 'a;
 
