@@ -10,7 +10,7 @@
 
 use std::process::ExitCode;
 
-use connectify::trial::Ruin;
+use connectify::{server::hide_caught_panics, trial::Ruin};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().collect();
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         at.and_then(|at| arguments.get(at + 1)).and_then(|number| number.parse().ok()).unwrap_or(default)
     };
     // Panics of the database below are caught, and told as damage.
-    std::panic::set_hook(Box::new(|_| {}));
+    hide_caught_panics();
     match (Ruin { seed: number("--seed", 1), damages: number("--damages", 10_000) }).run() {
         Ok(report) => {
             println!("nothing is missing that was not said to be lost: {report:?}");

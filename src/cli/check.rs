@@ -49,6 +49,7 @@ struct Checked {
     topics: usize,
     producers: usize,
     consumers: usize,
+    state_exact: bool,
     damage: Vec<CheckedDamage>,
     lost: Vec<CheckedRange>,
     given_up: Vec<CheckedRange>,
@@ -96,6 +97,7 @@ impl From<Report> for Checked {
             topics: report.topics,
             producers: report.producers,
             consumers: report.consumers,
+            state_exact: report.is_state_exact,
             damage: report.damage.into_iter().map(CheckedDamage::from).collect(),
             lost: report.lost.into_iter().map(CheckedRange::from).collect(),
             given_up: report.given_up.into_iter().map(CheckedRange::from).collect(),
@@ -151,6 +153,9 @@ impl Checked {
         out.write(|out| self.table().write(out))?;
         self.damage.iter().try_for_each(|damage| out.line(damage.line().as_bytes()))?;
         self.lost.iter().try_for_each(|range| out.line(range.line("lost").as_bytes()))?;
+        if !self.state_exact {
+            out.line(b"in doubt: some topics, producers or cursors may be as they were earlier, or missing")?;
+        }
         self.given_up.iter().try_for_each(|range| out.line(range.line("given up earlier").as_bytes()))
     }
 }

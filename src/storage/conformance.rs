@@ -201,6 +201,23 @@ pub(super) fn trimming_takes_only_what_is_dead(open: Open<'_>) {
     driver.check_topic(2, tail - 1, 1);
 }
 
+/// An old segment in which something is damaged is no reason to stop appending. `damage` is done while it is closed.
+pub(super) fn damaged_history_does_not_stop_it(open: Open<'_>, damage: &dyn Fn()) {
+    let mut driver = Driver::open(open);
+    while driver.rolls < 5 {
+        driver.commit(&[2], &"payload ".repeat(3000));
+        driver.commit(&[1], "small");
+    }
+    driver.engine.close().expect("closes");
+    damage();
+    let mut driver = Driver { rolls: driver.rolls, ..Driver::open(open) };
+    let heads = [(TopicId(1), Offset(0)), (TopicId(2), driver.model.tails[&TopicId(2)])];
+    driver.engine.trim(LiveHeads::from(heads));
+    driver.commit(&[1], "goes on");
+    driver.check_topic(1, 0, 1 << 20);
+    driver.engine.close().expect("closes");
+}
+
 /// What lives between the dead is kept when room is given back, in order and to the last batch.
 pub(super) fn what_is_rewritten_reads_the_same(open: Open<'_>) {
     let mut driver = Driver::open(open);

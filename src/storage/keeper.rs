@@ -181,9 +181,9 @@ impl Worker {
 
     /// Does a job, and a rewrite that it begins, to the end.
     fn work_at_once(&mut self, job: Job) {
-        let mut done = self.work(job);
+        let mut done = guarded(|| self.work(job));
         while done.is_ok() && self.rewrite.is_some() {
-            done = self.step();
+            done = guarded(|| self.step());
         }
         if let Err(error) = done {
             self.fail(&error);
@@ -254,9 +254,19 @@ impl Worker {
         };
         for segment in self.history().into_iter().filter(|segment| segment.id().number <= *last) {
             let runs = self.runs.get(&segment.id().number).copied();
-            if !self.unreadable.contains(&segment.id().number) && rewrite::is_worthwhile(&segment, heads, runs) {
-                self.rewrite = Rewrite::begin(self.volume.as_ref(), segment, heads)?;
-                return Ok(());
+            let number = segment.id().number;
+            if self.unreadable.contains(&number) || !rewrite::is_worthwhile(&segment, heads, runs) {
+                continue;
+            }
+            match guarded(|| Rewrite::begin(self.volume.as_ref(), segment, heads)) {
+                Ok(rewrite) => {
+                    self.rewrite = rewrite;
+                    return Ok(());
+                }
+                Err(error) => {
+                    tracing::error!(segment = number, error = error.with_causes(), "a segment cannot be rewritten");
+                    self.unreadable.insert(number);
+                }
             }
         }
         Ok(())

@@ -250,6 +250,23 @@ mod tests {
         conforms(LARGE, conformance::what_is_rewritten_reads_the_same);
     }
 
+    /// The state in an old segment was damaged. Nobody reads it any more but the rewrite of that segment, which failed, and
+    /// with it the background work, and with that every commit.
+    #[test]
+    fn an_old_segment_that_cannot_be_rewritten_stays_as_it_is() {
+        let volume = MemoryVolume::default();
+        let damage = || {
+            let database = live::open_database(&volume, "0000000001-0.redb").expect("it was made");
+            let txn = database.begin_write().expect("nobody else writes");
+            txn.open_table(tables::SNAPSHOT).expect("it is sealed").remove(0).expect("in memory");
+            txn.commit().expect("in memory");
+            database.close().expect("in memory");
+        };
+        let options = EngineOptions { background: Background::Inline, ..options(LARGE, 0) };
+        let open = || -> Box<dyn Engine> { Box::new(RedbEngine::new(Arc::new(volume.clone()), options)) };
+        conformance::damaged_history_does_not_stop_it(&open, &damage);
+    }
+
     #[test]
     fn data_of_a_later_version_is_refused() {
         struct Nothing;

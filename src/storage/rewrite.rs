@@ -50,6 +50,8 @@ pub(super) struct Rewrite {
     source: ReadTransaction,
     /// Spans that are not written yet, last first, each with the offset to go on from.
     todo: Vec<(Span, Offset)>,
+    /// The state after the segment, once everything else is written.
+    snapshot: Vec<u8>,
     target: Database,
     index: MemoryIndex,
     end: u64,
@@ -75,7 +77,7 @@ impl Rewrite {
         let txn = target.begin_write()?;
         tables::write_format(&txn)?;
         txn.commit()?;
-        Ok(Some(Self { old, id, source, todo, target, index: MemoryIndex::default(), end: 0 }))
+        Ok(Some(Self { old, id, source, todo, snapshot: Vec::new(), target, index: MemoryIndex::default(), end: 0 }))
     }
 
     /// Gives up, and removes what was written.
@@ -90,7 +92,7 @@ impl Rewrite {
         self.id.number
     }
 
-    /// Copies a piece. `Ok(true)`: nothing is left but [`Rewrite::finish`].
+    /// Copies a piece. `Ok(true)`: nothing is left to read, only [`Rewrite::finish`].
     pub(super) fn step(&mut self) -> Result<bool, StorageError> {
         let mut block = Vec::with_capacity(STEP_BYTES + MAX_RUN_BYTES);
         while block.len() < STEP_BYTES {
@@ -112,6 +114,9 @@ impl Rewrite {
             journal::write(&txn, self.end, &block)?;
             txn.commit()?;
             self.end += block.len() as u64;
+        }
+        if self.todo.is_empty() {
+            self.snapshot = sealed::snapshot(&self.source)?;
         }
         Ok(self.todo.is_empty())
     }
@@ -151,7 +156,7 @@ impl Rewrite {
         let txn = self.target.begin_write()?;
         txn.open_table(tables::JOURNAL)?;
         spans.iter().try_for_each(|span| seal::write_runs(&txn, span, self.index.runs(span.topic)))?;
-        seal::commit_seal(txn, &spans, &sealed::snapshot(&self.source)?)?;
+        seal::commit_seal(txn, &spans, &self.snapshot)?;
         self.target.close()?;
         volume.rename(&self.id.unfinished_name(), &self.id.name())?;
         volume.sync()?;

@@ -213,7 +213,7 @@ impl Left {
 
     /// Producers and cursors are where they were, or behind.
     fn judge_state(&self, report: &Report, held: &Held) -> Result<(), String> {
-        let nothing_lost = report.lost.is_empty();
+        let nothing_lost = report.is_state_exact;
         for (was, is) in self.held.producers.iter().zip(&held.producers) {
             let (Some(was), Some(is)) = (was, is) else { continue };
             let is_same = (was.epoch, was.last_sequence) == (is.epoch, is.last_sequence);
@@ -224,7 +224,7 @@ impl Left {
         for (was, is) in self.held.cursors.iter().zip(&held.cursors) {
             // A rewind may be lost, too.
             if nothing_lost && was != is {
-                return Err(format!("a cursor was at {was:?}, and is at {is:?}, and nothing is lost"));
+                return Err(format!("a cursor was at {was:?}, and is at {is:?}, and the state is exact: {report:?}"));
             }
         }
         Ok(())

@@ -91,12 +91,10 @@ impl<'a> Auditor<'a> {
                 (self.state, self.is_exact, self.doubt) = (state, true, Doubt::default());
             }
             Some(Err(error)) => self.unknown_state(Some(error.to_string())),
-            None if end.is_sealed => self.unknown_state(None),
             None => {
                 if self.segment.number != before + 1 {
                     self.segment.is_damaged = true;
-                    let what = format!("the segments between {before} and this one are missing");
-                    self.note(what, Loss::Nothing);
+                    self.note(missing(before, end.is_sealed), Loss::Nothing);
                 }
                 self.unknown_state(None);
             }
@@ -187,6 +185,7 @@ impl<'a> Auditor<'a> {
         Ok(Report {
             server_id: state.server_id,
             segments,
+            is_state_exact: self.is_exact,
             bytes: self.progress.bytes,
             topics: state.topics.len(),
             producers: state.producers.len(),
@@ -196,6 +195,15 @@ impl<'a> Auditor<'a> {
             given_up,
             ..self.report
         })
+    }
+}
+
+/// What it means that a segment does not follow and holds no state.
+fn missing(before: u64, is_sealed: bool) -> String {
+    match (is_sealed, before) {
+        (true, _) => "the state before it is in no file, either".to_owned(),
+        (false, 0) => "the segments before this one are missing".to_owned(),
+        (false, before) => format!("the segments between {before} and this one are missing"),
     }
 }
 

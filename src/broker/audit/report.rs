@@ -23,6 +23,9 @@ pub struct Report {
     pub producers: usize,
     /// Registered consumers.
     pub consumers: usize,
+    /// Whether topics, producers and cursors are as they were last; otherwise some may be as they were earlier, or
+    /// missing.
+    pub is_state_exact: bool,
     /// What is wrong with the files, in order.
     pub damage: Vec<FoundDamage>,
     /// The records that this costs.

@@ -79,6 +79,8 @@ pub(super) struct Widths {
 pub(super) struct Walked {
     /// Pages that are not what they should be.
     pub(super) damaged_pages: u64,
+    /// Whether the list of tables names it.
+    pub(super) is_listed: bool,
     /// Whether anything is missing behind the last pair.
     pub(super) end: End,
 }
@@ -233,9 +235,11 @@ impl<'a> RawFile<'a> {
         let is_list_damaged = list.damaged_pages > 0;
         let Some(root) = found.flatten() else {
             // The table is empty, or it is missing from a list that is damaged.
-            return Ok(Walked { end: if is_list_damaged { End::Unknown } else { End::Known }, ..list });
+            let end = if is_list_damaged { End::Unknown } else { End::Known };
+            return Ok(Walked { is_listed: found.is_some(), end, ..list });
         };
         let mut walked = Walk::new(self, slot, widths, range).run(root, each)?;
+        walked.is_listed = true;
         walked.damaged_pages += list.damaged_pages;
         // A list may be an older one when its slot is damaged, too; otherwise it holds the checksum of the right root.
         if is_list_damaged && (!slot.is_intact || walked.end != End::Known) {
@@ -327,7 +331,7 @@ struct Page<'a> {
 }
 
 enum Content<'a> {
-    Leaf(Vec<(&'a [u8], &'a [u8])>),
+    Leaf(Vec<Pair<'a>>),
     Branch(Vec<Link>),
 }
 

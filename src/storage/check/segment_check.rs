@@ -159,17 +159,17 @@ impl Contents<'_> {
         filled.map(drop)
     }
 
-    /// Whether the newest commit that can be read says that the segment is history.
+    /// Whether the segment is history. Where nobody can read whether it is: whether it has what only history has.
     fn is_sealed(&self) -> Result<bool, StorageError> {
         for slot in &self.slots {
-            let (mut is_sealed, mut is_found) = (false, false);
+            let mut is_sealed = false;
             self.raw.walk(*slot, "meta", META, &mut |key, _| {
-                is_found = true;
                 is_sealed |= key == b"sealed";
                 Ok(())
             })?;
-            if is_found {
-                return Ok(is_sealed);
+            let has_state = || self.raw.walk(*slot, "snapshot", JOURNAL, &mut |_, _| Ok(()));
+            if is_sealed || (!self.is_whole && has_state()?.is_listed) {
+                return Ok(true);
             }
         }
         Ok(false)
