@@ -106,6 +106,16 @@ pub enum Violation {
         /// What is missing.
         what: String,
     },
+    /// Somebody who read on was given a record that does not follow.
+    #[error("topic {topic}: offset {offset} was read behind {after}")]
+    Skipped {
+        /// Where.
+        topic: String,
+        /// What was read before.
+        after: u64,
+        /// And what then.
+        offset: u64,
+    },
     /// Somebody read what is not there at the end.
     #[error("topic {topic}: offset {offset} was read as {read:?}, and is {found:?}")]
     ReadAhead {
@@ -288,8 +298,17 @@ fn real_time(history: &History, topic: &str, found: &TopicLog) -> Result<(), Vio
     Ok(())
 }
 
-/// What was read is there: no crash takes back what a consumer has seen.
+/// What was read is there, with nothing left out: no crash takes back what a consumer has seen.
 fn reads(history: &History, log: &Log) -> Result<(), Violation> {
+    for read in &history.reads {
+        let pairs = read.seen.windows(2).filter(|pair| pair[0].topic == pair[1].topic);
+        if let Some([before, seen]) =
+            pairs.filter_map(|pair| pair.first_chunk()).find(|[before, seen]| seen.offset != before.offset + 1)
+        {
+            let (topic, after, offset) = (seen.topic.clone(), before.offset, seen.offset);
+            return Err(Violation::Skipped { topic, after, offset });
+        }
+    }
     for seen in history.reads.iter().flat_map(|read| &read.seen) {
         let Some(topic) = log.topics.get(&seen.topic) else { continue };
         if seen.offset < topic.head {
@@ -307,6 +326,14 @@ fn reads(history: &History, log: &Log) -> Result<(), Violation> {
 
 /// Cursors are where the last acknowledged move put them, or where a later one that nobody knows of may have.
 fn cursors(history: &History, log: &Log, present: &[Presence]) -> Result<(), Violation> {
+    let by_commits =
+        history.commits.iter().filter(|commit| commit.outcome.time().is_some()).map(|commit| commit.consumer);
+    let by_appends =
+        history.appends.iter().filter(|append| is_acked(append.outcome)).flat_map(|append| &append.cursors);
+    let moved: HashSet<u64> = by_commits.chain(by_appends.map(|(consumer, _)| *consumer)).collect();
+    if let Some(&consumer) = moved.iter().find(|consumer| !log.cursors.contains_key(consumer)) {
+        return Err(Violation::Cursor { consumer, found: 0, why: "and nobody knows the consumer any more".to_owned() });
+    }
     for (&consumer, &found) in &log.cursors {
         let (mut least, mut allowed) = (0, HashSet::from([0]));
         for (offset, rewind, outcome) in moves(history, consumer, present) {

@@ -194,3 +194,20 @@ fn an_answer_that_came_later_was_unknown_before() {
     assert_eq!(early.appends[1].outcome, Outcome::Unknown);
     assert_eq!((early.commits.len(), early.reads.len()), (0, 0));
 }
+
+/// The checker looked at the consumers that are there, and so never missed one that is not.
+#[test]
+fn a_consumer_with_an_acknowledged_cursor_that_is_gone_is_found() {
+    let violation = found(|_, log| log.cursors.clear());
+    assert!(matches!(violation, Violation::Cursor { consumer: 1, .. }), "{violation:?}");
+}
+
+/// Each record that was read was looked for, but not what is missing between them.
+#[test]
+fn a_record_that_is_left_out_of_a_read_is_found() {
+    let violation = found(|history, _| {
+        let seen = |offset, record| Seen { topic: "t".to_owned(), offset, record: Some(record) };
+        history.reads.push(Read { at: 45, seen: vec![seen(0, stored(1, 0)), seen(2, stored(2, 0))] });
+    });
+    assert_eq!(violation, Violation::Skipped { topic: "t".to_owned(), after: 0, offset: 2 });
+}

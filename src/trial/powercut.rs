@@ -14,10 +14,16 @@ use super::{
     history::History,
     workload::{self, Run},
 };
-use crate::{planted::Planted, record::ConsumerId};
+use crate::{
+    broker::{ProducerState, Stepped},
+    planted::Planted,
+    record::ConsumerId,
+};
 
 /// Steps of one run.
 const STEPS: usize = 60;
+/// After so many of a hundred cuts the store has to go on.
+const GOES_ON_PERCENT: u64 = 20;
 /// Of a hundred cuts, so many are followed by another one.
 const DOUBLE_PERCENT: u64 = 30;
 /// Steps of a run that a fuzzer chose, at most.
@@ -43,7 +49,7 @@ pub struct Report {
     pub runs: u64,
     /// Cuts, second ones included.
     pub cuts: u64,
-    /// Those that came while the store recovered from another, or soon after.
+    /// Those that came while the store recovered from another.
     pub double: u64,
     /// Acknowledged records that were looked for, over all cuts.
     pub acked: u64,
@@ -81,12 +87,13 @@ pub(super) struct Known {
     pub(super) history: History,
     pub(super) consumers: Vec<ConsumerId>,
     pub(super) heads: BTreeMap<String, u64>,
+    producers: Vec<ProducerState>,
 }
 
 impl Known {
     pub(super) fn at(run: &Run, time: u64) -> Self {
         let history = run.history.lock().expect("no panic while it is locked").as_of(time);
-        Self { history, consumers: run.consumer_ids(), heads: run.max_heads(time) }
+        Self { history, consumers: run.consumer_ids(), heads: run.max_heads(time), producers: run.producers(time) }
     }
 
     /// Opens what is on a disk, and looks. Gives the disk back, with what the recovery did to it.
@@ -99,6 +106,34 @@ impl Known {
         check(&self.history, &log).map_err(|violation: Violation| violation.to_string())?;
         drop(store);
         Ok(disk)
+    }
+
+    /// Opens what was recovered once more, and goes on: each producer's last record again is known, and the one behind it
+    /// goes to the tail.
+    fn goes_on(&self, disk: &SimDisk, planted: Planted) -> Result<(), String> {
+        let store = workload::open(&SimDisk::holding(disk.files()), planted);
+        let mut store = store.map_err(|error| format!("it does not open again: {}", error.with_causes()))?;
+        let found = store.producers();
+        for known in &self.producers {
+            let state = found.iter().find(|state| state.id == known.id);
+            let state = state.ok_or_else(|| format!("nobody knows producer {} any more", known.id))?;
+            let end = state.last_sequence.0;
+            for (sequence, is_stored) in [(end.checked_sub(1), true), (Some(end), false)] {
+                let Some(sequence) = sequence else { continue };
+                let tail = |store: &Stepped| {
+                    let topics = store.broker().topics("", usize::MAX).0;
+                    topics.iter().find(|topic| topic.id == state.topic).map(|topic| topic.range().tail)
+                };
+                let before = tail(&store).ok_or("a producer has no topic")?;
+                let answer = workload::append_one(&mut store, state, sequence).map_err(|error| error.to_string())?;
+                let grown = tail(&store).ok_or("a producer has no topic")?.0 - before.0;
+                let is_right = answer.duplicate == is_stored && grown == u64::from(!is_stored);
+                if !is_right || (!is_stored && answer.base_offset != Some(before)) {
+                    return Err(format!("sequence {sequence} of {state:?}, at tail {before}: {answer:?}"));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -159,8 +194,11 @@ impl Campaign {
             let disk = known
                 .verify(SimDisk::with(cutter.sample(&mut rng)), self.planted)
                 .map_err(|what| fail(cut, None, what))?;
+            if rng.percent(GOES_ON_PERCENT) {
+                known.goes_on(&disk, self.planted).map_err(|what| fail(cut, None, what))?;
+            }
             if rng.percent(DOUBLE_PERCENT) && disk.ops() > 0 {
-                let second = rng.below(disk.ops() + 1);
+                let second = 1 + rng.below(disk.ops());
                 let mut again = Cutter::new(disk.story());
                 again.advance(second);
                 report.cuts += 1;
@@ -225,7 +263,11 @@ pub fn cut_as_told(data: &[u8]) -> Result<(), Failure> {
     let known = Known::at(&run, cut);
     let disk = known.verify(SimDisk::with(cutter.sample(&mut fate)), planted);
     let disk = disk.map_err(|what| fail(cut, None, what))?;
-    let second = fate.below(disk.ops() + 1);
+    known.goes_on(&disk, planted).map_err(|what| fail(cut, None, what))?;
+    if disk.ops() == 0 {
+        return Ok(());
+    }
+    let second = 1 + fate.below(disk.ops());
     let mut again = Cutter::new(disk.story());
     again.advance(second);
     let verified = known.verify(SimDisk::with(again.sample(&mut fate)), planted);

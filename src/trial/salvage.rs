@@ -118,7 +118,7 @@ impl Left {
         let acks = acks.chain(known.history.commits.iter().map(|commit| commit.outcome.time()));
         let last = acks.flatten().max().unwrap_or(0);
         let before = Known::at(&run, last.saturating_sub(1));
-        let (producers, consumers) = (run.producers(), run.consumer_ids());
+        let (producers, consumers) = (run.producers(u64::MAX), run.consumer_ids());
         let disk = run.disk.clone();
         let is_closed = rng.percent(50);
         let unclean = disk.files();

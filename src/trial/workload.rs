@@ -52,6 +52,8 @@ pub(super) fn open(disk: &SimDisk, planted: Planted) -> Result<Stepped, StorageE
 
 struct Writer {
     state: ProducerState,
+    /// When its registration was answered.
+    since: u64,
     topic: &'static str,
     /// What it has been sent, each with its sequence.
     next: u64,
@@ -111,7 +113,8 @@ impl Run {
             let state = run.store.call(|broker| async move {
                 broker.register_producer(name(topic), Some(producer), Some(retention)).await
             })?;
-            run.writers.push(Writer { state, topic, next: 0, last: None });
+            let since = run.disk.ops();
+            run.writers.push(Writer { state, since, topic, next: 0, last: None });
         }
         for topic in &TOPICS[..2] {
             let consumer = run.store.call(|broker| async move {
@@ -311,9 +314,9 @@ impl Run {
         self.consumers.iter().map(|(id, _)| *id).collect()
     }
 
-    /// The producers, as they were registered.
-    pub(super) fn producers(&self) -> Vec<ProducerState> {
-        self.writers.iter().map(|writer| writer.state.clone()).collect()
+    /// The producers whose registration was answered by a time, as they were registered.
+    pub(super) fn producers(&self, time: u64) -> Vec<ProducerState> {
+        self.writers.iter().filter(|writer| writer.since <= time).map(|writer| writer.state.clone()).collect()
     }
 
     /// The furthest head that retention may have asked for before a time.
