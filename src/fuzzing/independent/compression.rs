@@ -37,6 +37,8 @@ fn lz4_length(nibble: u8, rest: &mut &[u8]) -> Option<usize> {
 
 /// Windows are at most 8 MiB, says section 5.3.
 const MAX_WINDOW_BYTES: u64 = 8 << 20;
+/// No block is larger, nor what a run of it makes (RFC 8878, section 3.1.1.2.4).
+const MAX_BLOCK_BYTES: usize = 128 << 10;
 
 /// One Zstandard frame. What its blocks mean is left to the library, in one piece; the frame around them is read here, by
 /// RFC 8878, section 3.1.1.
@@ -76,6 +78,9 @@ fn skip_blocks(rest: &mut &[u8]) -> Option<()> {
     loop {
         let header = little_endian(take(rest, 3)?);
         let size = usize::try_from(header >> 3).ok()?;
+        if size > MAX_BLOCK_BYTES {
+            return None;
+        }
         take(rest, if header >> 1 & 3 == 1 { 1 } else { size })?; // a run is one byte
         if header & 1 == 1 {
             return Some(());
