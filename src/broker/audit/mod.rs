@@ -15,6 +15,8 @@ mod coverage;
 mod data_dir;
 mod doubt;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
