@@ -155,8 +155,15 @@ impl<'a> Auditor<'a> {
         (state, lost)
     }
 
-    /// What there is to say at the end.
-    pub(super) fn into_report(mut self, segments: usize) -> Result<Report, StorageError> {
+    /// What there is to say at the end, when the copy is complete.
+    pub(super) fn finish(mut self, segments: usize) -> Result<Report, StorageError> {
+        let salvage = self.salvage.take();
+        let report = self.into_report(segments)?;
+        salvage.map_or(Ok(()), SalvageWriter::finish)?;
+        Ok(report)
+    }
+
+    fn into_report(mut self, segments: usize) -> Result<Report, StorageError> {
         let (state, lost) = self.mended();
         if state.server_id.is_nil() && self.report.batches == 0 && !self.found.is_empty() {
             let first = &self.found[0];
