@@ -1,8 +1,8 @@
 //! `connectify check`: is a data directory as it was written, and what can be saved of it?
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use connectify::server::{DataDir, FoundDamage, LostRange, Report, hide_caught_panics};
+use connectify::server::{DataDir, FoundDamage, LostRange, Report, StorageError, hide_caught_panics};
 use serde::Serialize;
 
 use super::{
@@ -20,8 +20,9 @@ use super::{
 /// anything is damaged, and 2 when the directory cannot be looked at.
 ///
 /// With --salvage, a server on the new directory has every intact record at its offset, with the topics, producers and
-/// cursors; what is missing is told to readers as a gap, and no offset is given twice. The exit status is still that of
-/// the directory that was looked at.
+/// cursors as far as the journal still says; subscriptions and dequeues tell what is missing as a gap, and no offset is
+/// given twice. The exit status is still that of the directory that was looked at. A salvage that did not finish leaves a
+/// directory that nobody takes: remove it, and salvage again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The data directory
@@ -160,6 +161,19 @@ impl Checked {
     }
 }
 
+/// Says what to do about a copy that was begun, which nobody takes.
+fn with_advice(error: StorageError, target: Option<&Path>) -> anyhow::Error {
+    match (&error, target) {
+        // It is somebody else's.
+        (StorageError::NotEmpty(_) | StorageError::Locked(_), _) => error.into(),
+        (_, Some(target)) if target.exists() => {
+            let advice = format!("{} is not complete: remove it before salvaging again", target.display());
+            anyhow::Error::from(error).context(advice)
+        }
+        _ => error.into(),
+    }
+}
+
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Answer> {
     let directory = DataDir::open(&args.directory)?;
     // The database panics on some damage, which is told as damage.
@@ -171,7 +185,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Answer> {
         Some(target) => directory.salvage(target, tell),
     };
     bar.clear();
-    let checked = Checked::from(report?);
+    let checked = Checked::from(report.map_err(|error| with_advice(error, args.salvage.as_deref()))?);
     let mut out = Output::stdout();
     if args.json {
         out.json(&checked)?;

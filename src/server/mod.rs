@@ -23,7 +23,7 @@ mod simulated;
 pub use config::ServerConfig;
 
 /// Checking a data directory while no server has it, and copying what is intact of it.
-pub use crate::broker::{DataDir, FoundDamage, LostRange, Progress, Report, hide_caught_panics};
+pub use crate::broker::{DataDir, FoundDamage, LostRange, Progress, Report, StorageError, hide_caught_panics};
 pub use server_error::Error;
 #[cfg(feature = "trial")]
 pub use simulated::Sessions;

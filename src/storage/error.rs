@@ -14,6 +14,9 @@ pub enum StorageError {
     /// The directory that data was to be copied into holds something already.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),
+    /// Data was copied into the directory, but not all of it.
+    #[error("a salvage into this directory did not finish: remove the directory, and salvage again")]
+    IncompleteCopy,
     /// A later version wrote the files.
     #[error("data has format {found}, this version reads up to format {supported}")]
     NewerFormat {
@@ -90,7 +93,7 @@ impl StorageError {
     /// Whether opening again may help: not when the data itself is at fault or belongs to somebody else.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        let is_lasting = matches!(self, Self::Locked(_) | Self::NoData(_) | Self::NotEmpty(_));
+        let is_lasting = matches!(self, Self::Locked(_) | Self::NoData(_) | Self::NotEmpty(_) | Self::IncompleteCopy);
         !is_lasting && !matches!(self, Self::NewerFormat { .. } | Self::Corrupted(_))
     }
 }

@@ -28,12 +28,19 @@ impl FileId {
     }
 }
 
+/// In a volume for as long as a copy into it is not complete: its newest segments may be missing, and what they held
+/// would be given away a second time.
+pub(super) const INCOMPLETE: &str = "INCOMPLETE";
+
 /// The segments of a volume, oldest first, and the names of what an interrupted rewrite left: unfinished files, and the
 /// generations that a finished one replaced.
 pub(super) fn list(volume: &dyn Volume) -> Result<(Vec<FileId>, Vec<String>), StorageError> {
     let mut latest = BTreeMap::<u64, FileId>::new();
     let mut stale = Vec::new();
     for name in volume.list()? {
+        if name == INCOMPLETE {
+            return Err(StorageError::IncompleteCopy);
+        }
         if name.ends_with(".unfinished") {
             stale.push(name);
         } else if let Some(id) = FileId::parse(&name) {

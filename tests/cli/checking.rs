@@ -85,6 +85,27 @@ fn what_is_no_data_directory_is_2() {
     assert_eq!(contents(directory.path()).len(), 1);
 }
 
+/// Nothing in the only file can be read: nothing is saved, and nobody takes what was begun for the data.
+#[test]
+fn a_salvage_that_did_not_finish_leaves_a_directory_that_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (data, saved) = (directory.path().join("data"), directory.path().join("saved"));
+    fs::create_dir(&data).expect("writable");
+    fs::write(data.join("0000000001-0.redb"), [7; 8192]).expect("writable");
+    let saved_name = saved.to_str().expect("a plain path");
+    let said = check(&data, &["--salvage", saved_name]).failed(2);
+    assert!(said.contains("saved is not complete: remove it before salvaging again"), "{said}");
+    let before = contents(&saved);
+    let refused = [check(&saved, &[]), run(&["serve", "--listen", "127.0.0.1:0", "--data", saved_name])];
+    for ended in refused {
+        let said = ended.failed(2);
+        assert!(said.contains("did not finish: remove the directory, and salvage again"), "{said}");
+    }
+    let said = check(&data, &["--salvage", saved_name]).failed(2);
+    assert!(said.contains("is not empty"), "{said}");
+    assert_eq!(contents(&saved), before);
+}
+
 /// The offsets that are lost, which are some of one run, and hold this one.
 fn lost(checked: &serde_json::Value, offset: u64) -> Range<u64> {
     let [lost] = &checked["lost"].as_array().expect("a list")[..] else { panic!("{checked}") };

@@ -9,7 +9,7 @@ use super::{
     report::{FoundDamage, LostRange, Report},
 };
 use crate::{
-    broker::state::{State, Topic},
+    broker::state::{Deleted, State, Topic},
     record::{Batch, Offset, TopicId},
     storage::{Damage, Findings, Loss, Recovery as _, SalvageWriter, SegmentEnd, StorageError},
 };
@@ -29,6 +29,7 @@ pub(super) struct Auditor<'a> {
     state: State,
     /// Whether that is what the state was: nothing is missing since it was known.
     is_exact: bool,
+    deleted: Deleted,
     doubt: Doubt,
     coverage: HashMap<TopicId, Coverage>,
     segment: Segment,
@@ -56,6 +57,7 @@ impl<'a> Auditor<'a> {
         Self {
             state: State::default(),
             is_exact: true,
+            deleted: Deleted::default(),
             doubt: Doubt::default(),
             coverage: HashMap::new(),
             segment: Segment::default(),
@@ -88,7 +90,8 @@ impl<'a> Auditor<'a> {
                     let wrong = self.segment.wrong.map(|wrong| format!(": {wrong}")).unwrap_or_default();
                     self.note(format!("the state after it does not follow from its journal{wrong}"), Loss::Nothing);
                 }
-                (self.state, self.is_exact, self.doubt) = (state, true, Doubt::default());
+                (self.deleted, self.doubt) = (Deleted::before(&state), Doubt::default());
+                (self.state, self.is_exact) = (state, true);
             }
             Some(Err(error)) => self.unknown_state(Some(error.to_string())),
             None => {
@@ -152,8 +155,15 @@ impl<'a> Auditor<'a> {
         (state, lost)
     }
 
-    /// What there is to say at the end.
-    pub(super) fn into_report(mut self, segments: usize) -> Result<Report, StorageError> {
+    /// What there is to say at the end, when the copy is complete.
+    pub(super) fn finish(mut self, segments: usize) -> Result<Report, StorageError> {
+        let salvage = self.salvage.take();
+        let report = self.into_report(segments)?;
+        salvage.map_or(Ok(()), SalvageWriter::finish)?;
+        Ok(report)
+    }
+
+    fn into_report(mut self, segments: usize) -> Result<Report, StorageError> {
         let (state, lost) = self.mended();
         if state.server_id.is_nil() && self.report.batches == 0 && !self.found.is_empty() {
             let first = &self.found[0];
@@ -164,7 +174,7 @@ impl<'a> Auditor<'a> {
         }
         let name = |id: TopicId| match state.topics.get(&id) {
             Some(topic) => topic.name.to_string(),
-            None => format!("with id {id}, which is deleted"),
+            None => format!("with id {id}, which is deleted or unknown"),
         };
         let damage = self.found.iter().map(|damage| FoundDamage {
             file: damage.file.clone(),
@@ -222,7 +232,7 @@ impl Findings for Auditor<'_> {
             self.note(format!("offset {base} of topic with id {topic} is there twice"), Loss::Nothing);
             return Ok(());
         }
-        if let Err(wrong) = self.state.mend_batch(topic, header) {
+        if let Err(wrong) = self.state.mend_batch(topic, header, &self.deleted) {
             self.segment.wrong.get_or_insert(wrong.0);
         }
         self.doubt.found(topic);
@@ -239,6 +249,7 @@ impl Findings for Auditor<'_> {
     }
 
     fn event(&mut self, event: &[u8]) -> Result<(), StorageError> {
+        self.deleted.see(event);
         if let Err(wrong) = self.state.mend_event(event) {
             self.segment.wrong.get_or_insert(wrong.0);
         }

@@ -14,7 +14,7 @@ impl DataDir {
     ///
     /// # Errors
     /// [`StorageError::Locked`] when a server has it, [`StorageError::NoData`] when it is none,
-    /// [`StorageError::Io`] otherwise.
+    /// [`StorageError::IncompleteCopy`] when a salvage into it did not finish, [`StorageError::Io`] otherwise.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
         ReadOnlyDir::open(path).map(Self)
     }
@@ -39,7 +39,8 @@ impl DataDir {
     /// has every intact record at its offset, and tells readers of those that are missing as a gap.
     ///
     /// # Errors
-    /// [`StorageError::NotEmpty`], and as [`DataDir::check`]. What was copied until then stays, and is not complete.
+    /// [`StorageError::NotEmpty`], and as [`DataDir::check`]. What was copied until then stays, and is
+    /// refused as [`StorageError::IncompleteCopy`].
     pub fn salvage(&self, target: &Path, mut tell: impl FnMut(Progress)) -> Result<Report, StorageError> {
         let is_taken = fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_some());
         if is_taken {

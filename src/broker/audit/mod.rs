@@ -15,6 +15,8 @@ mod coverage;
 mod data_dir;
 mod doubt;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -28,14 +30,16 @@ use crate::storage::{SalvageWriter, StorageError, Survey, Volume};
 /// Looks at everything in a volume, and changes nothing. `target`: where to copy what is intact; it must be empty.
 ///
 /// # Errors
-/// [`StorageError`] when the volume cannot be looked at, or the target cannot be written. Damage is no error.
+/// [`StorageError`] when the volume cannot be looked at, or the target cannot be written. Damage is no error. A target that
+/// is not complete then is refused by whoever opens it.
 pub fn audit(
     volume: &dyn Volume,
     target: Option<Arc<dyn Volume>>,
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Report, StorageError> {
     let survey = Survey::begin(volume)?;
-    let mut auditor = Auditor::new(target.map(SalvageWriter::new), tell);
+    let salvage = target.map(SalvageWriter::new).transpose()?;
+    let mut auditor = Auditor::new(salvage, tell);
     let (mut before, mut bytes) = (0, 0);
     for (at, number) in survey.numbers().enumerate() {
         auditor.begin(number, survey.name(at), survey.is_original(at));
@@ -44,7 +48,7 @@ pub fn audit(
         auditor.end(end, before, bytes)?;
         before = number;
     }
-    auditor.into_report(survey.numbers().count())
+    auditor.finish(survey.numbers().count())
 }
 
 /// Bytes of the files that [`audit`] would look at.

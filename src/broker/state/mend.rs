@@ -1,7 +1,7 @@
 //! Folding what is left of a damaged journal: an entry that does not follow is taken for what it says, and what it does
 //! not say is made up so that nothing that is intact is given up. Each says what did not follow.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{Event, Impossible, Producer, State};
 use crate::{
@@ -9,17 +9,51 @@ use crate::{
     record::{BatchHeader, Offset, TopicId, TopicName},
 };
 
+/// Topics that are known to be deleted. That a later topic exists says nothing of an earlier one: its creation may be in
+/// what is damaged.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Deleted {
+    /// In the last state that is known every topic below this is there, unless it was deleted.
+    next_topic: u32,
+    /// Those whose deletion was found since.
+    since: HashSet<TopicId>,
+}
+
+impl Deleted {
+    /// Those that are absent from a state that is known.
+    pub(in crate::broker) fn before(state: &State) -> Self {
+        Self { next_topic: state.next_topic, since: HashSet::new() }
+    }
+
+    /// Takes note of an event, if it is a deletion.
+    pub(in crate::broker) fn see(&mut self, bytes: &[u8]) {
+        if let Some(Event::TopicDeleted(id)) = Event::decode(bytes) {
+            self.since.insert(TopicId(id));
+        }
+    }
+
+    /// Whether a topic that is not in the state was deleted.
+    fn holds(&self, id: TopicId) -> bool {
+        id.0 < self.next_topic || self.since.contains(&id)
+    }
+}
+
 impl State {
     /// Applies the append of a batch, whatever is missing before it.
     ///
     /// # Errors
-    /// What did not follow. It is applied all the same, unless it is before the tail already.
-    pub(in crate::broker) fn mend_batch(&mut self, id: TopicId, header: &BatchHeader) -> Result<(), Impossible> {
+    /// What did not follow. It is applied all the same, unless its topic was deleted before or it is before the tail
+    /// already.
+    pub(in crate::broker) fn mend_batch(
+        &mut self,
+        id: TopicId,
+        header: &BatchHeader,
+        deleted: &Deleted,
+    ) -> Result<(), Impossible> {
         let mut wrong = Ok(());
         if !self.topics.contains_key(&id) {
             wrong = Err(Impossible("a batch of an unknown topic"));
-            if id.0 < self.next_topic {
-                // It was deleted before.
+            if deleted.holds(id) {
                 return wrong;
             }
             self.put_topic(&nameless(self.unused_name(id), id))?;

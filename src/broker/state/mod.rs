@@ -10,6 +10,7 @@ mod producer;
 mod topic;
 
 pub(super) use consumer::Consumer;
+pub(super) use mend::Deleted;
 pub(super) use producer::{Producer, Verdict};
 pub use topic::Retention;
 pub(super) use topic::Topic;

@@ -24,7 +24,7 @@ impl ReadOnlyDir {
     ///
     /// # Errors
     /// [`StorageError::Locked`] when a server has it, [`StorageError::NoData`] when there is no segment in it,
-    /// [`StorageError::Io`] otherwise.
+    /// [`StorageError::IncompleteCopy`] when a salvage into it did not finish, [`StorageError::Io`] otherwise.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let path = path.into();
         let io = |what: &str| StorageError::io(format!("{what} {}", path.display()));

@@ -1,4 +1,8 @@
 //! Writing what is intact into another volume: a sealed segment for each that there was, with the batches of it.
+//!
+//! Each segment holds the state after it, so the first few alone would open, and give offsets of the others a second time.
+//! A file says that the copy is not complete, durably before there is any segment and until all are durable: neither a
+//! server nor a check takes such a volume.
 
 use std::sync::Arc;
 
@@ -7,7 +11,12 @@ use redb::{Database, Durability};
 use crate::{
     record::{Batch, TopicId},
     storage::{
-        Block, StorageError, Volume, files::FileId, index::MemoryIndex, journal, live::open_database, seal, tables,
+        Block, StorageError, Volume,
+        files::{self, FileId},
+        index::MemoryIndex,
+        journal,
+        live::open_database,
+        seal, tables,
     },
 };
 
@@ -31,10 +40,23 @@ struct Target {
 }
 
 impl SalvageWriter {
-    /// Writes into a volume that is empty.
-    #[must_use]
-    pub fn new(volume: Arc<dyn Volume>) -> Self {
-        Self { volume, target: None }
+    /// Writes into a volume that is empty, and that nobody opens before [`SalvageWriter::finish`].
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn new(volume: Arc<dyn Volume>) -> Result<Self, StorageError> {
+        drop(volume.create(files::INCOMPLETE)?);
+        volume.sync()?;
+        Ok(Self { volume, target: None })
+    }
+
+    /// The copy is complete.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn finish(self) -> Result<(), StorageError> {
+        self.volume.remove(files::INCOMPLETE)?;
+        self.volume.sync()
     }
 
     /// Begins a segment, unless it has begun.
