@@ -52,6 +52,7 @@ pub struct Ruined {
 struct Damaged {
     files: BTreeMap<String, Vec<u8>>,
     bad_sectors: Option<(String, Range<u64>)>,
+    is_one_bit: bool,
 }
 
 /// What a store holds.
@@ -74,6 +75,8 @@ struct Left {
     producers: Vec<ProducerState>,
     consumers: Vec<ConsumerId>,
     held: Held,
+    /// Records in all batches, also those of which nobody reads any more.
+    records: u64,
     files: BTreeMap<String, Vec<u8>>,
     is_closed: bool,
     /// Before the last commit was answered.
@@ -92,7 +95,7 @@ impl Ruin {
             let mut rng = Rng::new(seed);
             let left = Left::by(&mut rng).map_err(|what| format!("seed {seed}: {what}"))?;
             for number in 0..DAMAGES.min(self.damages - report.damages) {
-                let mut damaged = Damaged { files: left.files.clone(), bad_sectors: None };
+                let mut damaged = Damaged { files: left.files.clone(), bad_sectors: None, is_one_bit: false };
                 let what = damaged.damage(&mut rng);
                 report.damages += 1;
                 let judged = left.judge(&damaged, &mut report);
@@ -126,19 +129,22 @@ impl Left {
             true => run.store.close().map(|()| disk.files()).map_err(|error| error.to_string())?,
             false => unclean,
         };
-        let (report, _) = Damaged { files: files.clone(), bad_sectors: None }.audited()?;
+        let (report, _) = Damaged { files: files.clone(), bad_sectors: None, is_one_bit: false }.audited()?;
         let report = report.map_err(|error| error.with_causes())?;
         if !report.is_intact() || report.segments != files.len() {
             return Err(format!("what nobody damaged is not intact: {report:?}"));
         }
         let held = Held::of(files.clone(), &producers, &consumers)?;
-        Ok(Self { run: known, producers, consumers, held, files, is_closed, before })
+        Ok(Self { run: known, producers, consumers, held, records: report.records, files, is_closed, before })
     }
 
     fn judge(&self, damaged: &Damaged, tried: &mut Ruined) -> Result<(), String> {
         let (report, copy) = damaged.audited()?;
         let report = match report {
             Ok(report) => report,
+            Err(StorageError::Corrupted(what)) if damaged.is_one_bit => {
+                return Err(format!("one bit costs everything: {what}"));
+            }
             Err(StorageError::Corrupted(_)) => {
                 tried.hopeless += 1;
                 return Ok(());
@@ -172,6 +178,7 @@ impl Left {
             return Err(format!("the copy is not intact: {again:?}, of {report:?}"));
         }
         let held = Held::of(copy.files(), &self.producers, &self.consumers)?;
+        let lost_before = tried.lost;
         for (id, topic) in &self.held.topics {
             tried.records += topic.records.len() as u64;
             let lost = |name: &str, offset: u64| {
@@ -179,15 +186,8 @@ impl Left {
                 report.lost.iter().filter(|range| range.topic == name).any(|range| holds(&range))
             };
             let Some(copied) = held.topics.get(id) else {
-                if topic.records.is_empty() {
-                    continue;
-                }
-                let found = report.lost.iter().any(|range| range.topic == topic.name) || !report.damage.is_empty();
                 tried.lost += topic.records.len() as u64;
-                if found {
-                    continue;
-                }
-                return Err(format!("topic {} is gone", topic.name));
+                continue;
             };
             if copied.tail < topic.tail {
                 return Err(format!("the tail of {} was {}, and is {}", topic.name, topic.tail, copied.tail));
@@ -207,6 +207,11 @@ impl Left {
                 return Err(format!("{strange:?} of {} was not there", topic.name));
             }
         }
+        // A topic that is gone has no range that is said to be lost: then none of its records was intact.
+        let (missing, damaged) = (tried.lost - lost_before, self.records.saturating_sub(report.records));
+        if missing > damaged {
+            return Err(format!("{missing} records are missing, and only {damaged} of them are damaged: {report:?}"));
+        }
         self.judge_state(report, &held)?;
         self.goes_on(copy, &held)
     }
@@ -215,7 +220,11 @@ impl Left {
     fn judge_state(&self, report: &Report, held: &Held) -> Result<(), String> {
         let nothing_lost = report.is_state_exact;
         for (was, is) in self.held.producers.iter().zip(&held.producers) {
-            let (Some(was), Some(is)) = (was, is) else { continue };
+            let (was, is) = match (was, is) {
+                (Some(was), Some(is)) => (was, is),
+                (Some(was), None) if nothing_lost => return Err(format!("{was:?} is gone, and the state is exact")),
+                _ => continue,
+            };
             let is_same = (was.epoch, was.last_sequence) == (is.epoch, is.last_sequence);
             if was.topic != is.topic || is.last_sequence > was.last_sequence || (nothing_lost && !is_same) {
                 return Err(format!("a producer was {was:?}, and is {is:?}"));
@@ -322,7 +331,7 @@ impl Damaged {
 
     /// Damages one file, and says how.
     fn damage(&mut self, rng: &mut Rng) -> String {
-        let Self { files, bad_sectors } = self;
+        let Self { files, bad_sectors, is_one_bit } = self;
         let names: Vec<_> = files.keys().cloned().collect();
         let number = rng.index(names.len());
         let name = &names[number];
@@ -354,6 +363,7 @@ impl Damaged {
                 format!("{} bytes at {from} of {name} overwritten", end - from)
             }
             _ => {
+                *is_one_bit = true;
                 let bit = rng.below(8);
                 content[at] ^= 1 << bit;
                 format!("bit {bit} of byte {at} of {name} flipped")
