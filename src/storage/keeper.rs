@@ -18,7 +18,7 @@ use super::{
     rewrite::{self, Rewrite},
     seal,
     sealed::SealedSegment,
-    segments::Segments,
+    segments::{Segment, Segments},
 };
 use crate::planted::{Bug, Planted};
 
@@ -291,7 +291,7 @@ impl Worker {
                 return self.next_rewrite();
             }
         }
-        rewrite.finish(&self.volume, &self.segments)?;
+        rewrite.finish(&self.volume, |segment| self.segments.put(Segment::Sealed(segment)))?;
         self.runs.remove(&number);
         tracing::info!(segment = number, "rewrote a segment");
         self.next_rewrite()

@@ -12,6 +12,7 @@ use super::{
     index::MemoryIndex,
     journal,
     live::{LiveSegment, open_database, open_verified},
+    rewrite,
     sealed::{self, Opened, SealedSegment},
     tables,
 };
@@ -34,7 +35,8 @@ pub(super) struct Live {
     pub(super) state: Option<Vec<u8>>,
 }
 
-/// Opens every segment and gives state and entries to `into`. After a failure, live segments are written anew.
+/// Opens every segment and gives state and entries to `into`. After a failure, live segments are written anew, and the
+/// last sealed one.
 pub(super) fn recover(
     volume: &Arc<dyn Volume>,
     into: &mut dyn Recovery,
@@ -50,6 +52,18 @@ pub(super) fn recover(
             }
             Opening::Live(database) => live.push((id, database)),
         }
+    }
+    if after_failure && let Some(last) = sealed.pop() {
+        // The commit that failed may be the one that sealed it: then the system has it, and the disk may not.
+        let copied = guarded(|| rewrite::write_anew(volume, last.clone()));
+        sealed.push(match copied {
+            // What is damaged can be no worse for it, and is told to who reads it.
+            Err(StorageError::Corrupted(what)) => {
+                tracing::warn!(segment = %last.id().name(), %what, "a sealed segment cannot be written anew");
+                last
+            }
+            copied => copied.map_err(|error| error.in_file(&last.id().name()))?,
+        });
     }
     if let Some(last) = sealed.last()
         && let Some(txn) = guarded(|| last.begin_read(0))?

@@ -16,7 +16,6 @@ use super::{
     live::open_database,
     seal,
     sealed::{self, SealedSegment},
-    segments::{Segment, Segments},
     tables,
 };
 use crate::{
@@ -150,8 +149,12 @@ impl Rewrite {
         }
     }
 
-    /// Makes the new file durable and puts it in place of the old one.
-    pub(super) fn finish(self, volume: &Arc<dyn Volume>, segments: &Segments) -> Result<(), StorageError> {
+    /// Makes the new file durable and removes the old one, as soon as `put` has put the new one in its place.
+    pub(super) fn finish(
+        self,
+        volume: &Arc<dyn Volume>,
+        put: impl FnOnce(Arc<SealedSegment>),
+    ) -> Result<(), StorageError> {
         let spans = self.index.spans();
         let txn = self.target.begin_write()?;
         txn.open_table(tables::JOURNAL)?;
@@ -160,8 +163,22 @@ impl Rewrite {
         self.target.close()?;
         volume.rename(&self.id.unfinished_name(), &self.id.name())?;
         volume.sync()?;
-        segments.put(Segment::Sealed(Arc::new(SealedSegment::new(volume.clone(), self.id, spans))));
+        put(Arc::new(SealedSegment::new(volume.clone(), self.id, spans)));
         volume.remove(&self.old.id().name())?;
         volume.sync()
     }
+}
+
+/// Copies all of a sealed segment into a new file; gives the copy.
+pub(super) fn write_anew(
+    volume: &Arc<dyn Volume>,
+    old: Arc<SealedSegment>,
+) -> Result<Arc<SealedSegment>, StorageError> {
+    let heads = old.spans().iter().map(|span| (span.topic, span.first)).collect();
+    let mut copy = old.clone();
+    if let Some(mut rewrite) = Rewrite::begin(volume.as_ref(), old, &heads)? {
+        while !rewrite.step()? {}
+        rewrite.finish(volume, |new| copy = new)?;
+    }
+    Ok(copy)
 }

@@ -39,6 +39,11 @@ impl Cutter {
                         apply(file(&mut self.durable, inode), &op);
                     }
                 }
+                // Its length is the filesystem's own, which may still get there.
+                Op::Forget { inode } => {
+                    let waiting = self.files.entry(inode).or_default();
+                    waiting.retain(|op| matches!(op, Op::SetLen { .. }));
+                }
                 Op::SyncDirectory => {
                     for op in std::mem::take(&mut self.names) {
                         name(&mut self.durable, &op);

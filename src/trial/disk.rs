@@ -19,13 +19,35 @@ pub(super) type Inode = usize;
 /// What was done to the disk.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
-    Create { name: String, inode: Inode },
-    Rename { from: String, to: String, inode: Inode },
-    Remove { name: String },
+    Create {
+        name: String,
+        inode: Inode,
+    },
+    Rename {
+        from: String,
+        to: String,
+        inode: Inode,
+    },
+    Remove {
+        name: String,
+    },
     SyncDirectory,
-    Write { inode: Inode, offset: u64, data: Arc<[u8]> },
-    SetLen { inode: Inode, len: u64 },
-    Sync { inode: Inode },
+    Write {
+        inode: Inode,
+        offset: u64,
+        data: Arc<[u8]>,
+    },
+    SetLen {
+        inode: Inode,
+        len: u64,
+    },
+    Sync {
+        inode: Inode,
+    },
+    /// A sync failed: the system takes what was written for clean, and never writes it.
+    Forget {
+        inode: Inode,
+    },
 }
 
 /// Names and contents.
@@ -215,9 +237,9 @@ impl StorageBackend for SimFile {
             probe();
         }
         let mut state = self.disk.state();
-        state.try_one()?;
-        state.ops.push(Op::Sync { inode: self.inode });
-        Ok(())
+        let (inode, tried) = (self.inode, state.try_one());
+        state.ops.push(if tried.is_ok() { Op::Sync { inode } } else { Op::Forget { inode } });
+        tried
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -3,6 +3,7 @@
 
 use super::{
     Rng, SimDisk,
+    cut::Cutter,
     disk::Fault,
     history::Outcome,
     powercut::Known,
@@ -12,6 +13,9 @@ use crate::planted::Planted;
 
 /// Steps before the disk fails, while it does, and afterwards.
 const STEPS: (usize, usize, usize) = (6, 24, 6);
+
+/// Power cuts at the end.
+const CUTS: usize = 2;
 
 /// What came of one fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +61,13 @@ pub fn weather(seed: u64, fault: Fault) -> Result<Weathered, String> {
     let disk = run.disk.clone();
     drop(run.store);
     known.verify(SimDisk::holding(disk.files()), planted)?;
+    // Or the power goes: what failed syncs were to write may never have got there.
+    let (mut cutter, mut rng) = (Cutter::new(disk.story()), Rng::new(seed));
+    cutter.advance(disk.ops());
+    for _ in 0..CUTS {
+        let verified = known.verify(SimDisk::with(cutter.sample(&mut rng)), planted);
+        verified.map_err(|what| format!("after a power cut: {what}"))?;
+    }
     Ok(report)
 }
 
