@@ -22,9 +22,9 @@ pub enum Compression {
 const LZ4_MAX_RATIO: usize = 255;
 /// No batch needs a larger window: 8 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// The same as the byte of a frame that says its window: 13 in the upper five bits, nothing in the others (RFC 8878,
-/// section 3.1.1.1.2).
-const ZSTD_LARGEST_WINDOW: u8 = 13 << 3;
+/// How a frame begins. The library would also pass over a skippable frame, which is none of those that protocol.md section
+/// 5.3 allows.
+const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const ZSTD_LEVEL: i32 = 1;
 /// By which what is worth compressing expands; memory for more is set aside when more comes.
 const USUAL_RATIO: usize = 8;
@@ -113,19 +113,22 @@ fn lz4_length(bits: u8, rest: &mut &[u8]) -> Option<usize> {
 }
 
 fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchError> {
-    if !begins_as_allowed(compressed) {
-        return Err(BatchError::Decompress("not a zstd frame, or one with a window over 8 MiB"));
+    if !compressed.starts_with(&ZSTD_MAGIC) {
+        return Err(BatchError::Decompress("not a zstd frame"));
     }
-    let not_zstd = |_| BatchError::Decompress("not a zstd frame");
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(compressed).map_err(not_zstd)?.single_frame();
-    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(not_zstd)?;
+    let bad_zstd = |_| BatchError::Decompress("not a zstd frame, or one with a window over 8 MiB");
+    // Given a whole frame that says its size, the library decodes it in one go, and then asks neither whether its window is
+    // allowed nor whether a block is too long, which a consumer's library may well ask. In two pieces it is strict.
+    let (first, rest) = compressed.split_at(1);
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(first.chain(rest)).map_err(bad_zstd)?.single_frame();
+    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(bad_zstd)?;
     // The vector grows with what really comes out, in one step; one byte more than declared is enough to know.
     let usual = declared.min(compressed.len().saturating_mul(USUAL_RATIO));
     let mut out = Vec::with_capacity(usual + 1);
     for most in [usual, declared + 1] {
         out.reserve_exact(most - out.len());
         let mut bounded = decoder.by_ref().take((most - out.len()) as u64);
-        bounded.read_to_end(&mut out).map_err(not_zstd)?;
+        bounded.read_to_end(&mut out).map_err(bad_zstd)?;
     }
     if out.len() > declared {
         return Err(BatchError::Expands { declared });
@@ -133,25 +136,10 @@ fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchE
     if out.len() < declared {
         return Err(BatchError::Decompress("shorter than declared"));
     }
-    if !decoder.finish().is_empty() {
+    if !decoder.finish().into_inner().1.is_empty() {
         return Err(BatchError::Decompress("bytes after the zstd frame"));
     }
     Ok(out)
-}
-
-/// Whether these bytes begin like a Zstandard frame for whose window every reader can be expected to have room.
-///
-/// The library asks for a window itself only when it decodes in pieces; a frame that says its size and fits the buffer is
-/// decoded in one go, whatever its window. A frame without a window is one whose content is its window. The library would
-/// also pass over a skippable frame, which is none of those that protocol.md section 5.3 allows.
-fn begins_as_allowed(frame: &[u8]) -> bool {
-    const IS_SINGLE_SEGMENT: u8 = 0x20;
-    match frame {
-        [0x28, 0xb5, 0x2f, 0xfd, descriptor, window, ..] => {
-            descriptor & IS_SINGLE_SEGMENT != 0 || *window <= ZSTD_LARGEST_WINDOW
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -37,8 +37,6 @@ fn lz4_length(nibble: u8, rest: &mut &[u8]) -> Option<usize> {
 
 /// Windows are at most 8 MiB, says section 5.3.
 const MAX_WINDOW_BYTES: u64 = 8 << 20;
-/// No block is larger, nor what a run of it makes (RFC 8878, section 3.1.1.2.4).
-const MAX_BLOCK_BYTES: usize = 128 << 10;
 
 /// One Zstandard frame. What its blocks mean is left to the library, in one piece; the frame around them is read here, by
 /// RFC 8878, section 3.1.1.
@@ -67,21 +65,22 @@ pub(crate) fn zstd_frame(frame: &[u8], declared: usize) -> Option<Vec<u8>> {
     if descriptor & 8 != 0 || dictionary != 0 || !is_window_allowed || !is_content_right {
         return None;
     }
-    skip_blocks(&mut rest)?;
+    skip_blocks(&mut rest, window_bytes.or(content)?)?;
     take(&mut rest, if has_checksum { 4 } else { 0 })?;
     let mut out = vec![0; declared];
     let written = zstd::bulk::decompress_to_buffer(frame, &mut out).ok()?;
     (rest.is_empty() && written == declared).then_some(out)
 }
 
-fn skip_blocks(rest: &mut &[u8]) -> Option<()> {
+/// No block is larger than the window, nor than 128 KiB (RFC 8878, section 3.1.1.2.4).
+fn skip_blocks(rest: &mut &[u8], window_bytes: u64) -> Option<()> {
     loop {
         let header = little_endian(take(rest, 3)?);
-        let size = usize::try_from(header >> 3).ok()?;
-        if size > MAX_BLOCK_BYTES {
+        let size = header >> 3;
+        if size > window_bytes.min(128 << 10) {
             return None;
         }
-        take(rest, if header >> 1 & 3 == 1 { 1 } else { size })?; // a run is one byte
+        take(rest, if header >> 1 & 3 == 1 { 1 } else { usize::try_from(size).ok()? })?; // a run is one byte
         if header & 1 == 1 {
             return Some(());
         }

@@ -169,7 +169,8 @@ fn zstd_stream(window: u8, blocks: &[Vec<u8>]) -> Vec<u8> {
     [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, window][..], &blocks.concat()].concat()
 }
 
-/// 1 MiB and 8 MiB, and the first that is more.
+/// 1 KiB, 1 MiB and 8 MiB, and the first that is more.
+const WINDOW_OF_1_KIB: u8 = 0;
 const WINDOW_OF_1_MIB: u8 = 10 << 3;
 const WINDOW_OF_8_MIB: u8 = 13 << 3;
 const WINDOW_OF_9_MIB: u8 = 13 << 3 | 1;
@@ -193,6 +194,16 @@ fn good_zstd(maker: &Maker) -> Vec<Vector> {
         ),
         written_by(maker, "zstd", Compression::Zstd),
     ]
+}
+
+/// A block that is longer than the window of 1 KiB, in a frame that says its size, and in one that does not. A library that
+/// decodes a frame of a known size in one go may not look at the length of a block.
+fn block_over_the_window() -> [Draft; 2] {
+    let run = run(1_100);
+    let records = run.records();
+    let length = u32::try_from(records.len()).expect("short").to_le_bytes();
+    let sized = [&[0x28, 0xb5, 0x2f, 0xfd, 0x80, WINDOW_OF_1_KIB][..], &length, &raw(true, &records)].concat();
+    [run.clone().compressed(ZSTD, &sized), run.compressed(ZSTD, &zstd_stream(WINDOW_OF_1_KIB, &[raw(true, &records)]))]
 }
 
 fn bad_zstd() -> Vec<Vector> {
@@ -219,6 +230,7 @@ fn bad_zstd() -> Vec<Vector> {
         let length = u32::try_from(records.len()).expect("short").to_le_bytes();
         [&[0x28, 0xb5, 0x2f, 0xfd, 0x80, WINDOW_OF_9_MIB][..], &length, &raw(true, &records)].concat()
     };
+    let [sized, not_sized] = block_over_the_window();
     let for_dictionary = [&[0x28, 0xb5, 0x2f, 0xfd, 0x01, WINDOW_OF_1_MIB, 7][..], &raw(true, &records)].concat();
     vec![
         bad("that-is-not-compressed", &records),
@@ -244,6 +256,8 @@ fn bad_zstd() -> Vec<Vector> {
         bad("with-a-reserved-kind-of-block", &zstd_frame(records.len(), &[block(true, 3, records.len(), &records)])),
         bad("whose-own-checksum-is-wrong", &wrong_sum),
         bad("that-wants-a-dictionary", &for_dictionary),
+        refused("zstd-with-a-block-that-is-longer-than-its-window-and-its-size", &sized.bytes(), BadCompression),
+        refused("zstd-with-a-block-that-is-longer-than-its-window", &not_sized.bytes(), BadCompression),
         bad("that-is-a-frame-of-gzip", &[0x1f, 0x8b, 0x08, 0, 0, 0, 0, 0, 0, 0xff]),
     ]
 }
