@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::BatchError;
+use super::{BatchError, zstd_frame};
 use crate::limits::MAX_BATCH_BYTES;
 
 /// How the records of a batch are compressed. The number is the one in the batch header.
@@ -22,9 +22,6 @@ pub enum Compression {
 const LZ4_MAX_RATIO: usize = 255;
 /// No batch needs a larger window: 8 MiB.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// How a frame begins. The library would also pass over a skippable frame, which is none of those that protocol.md section
-/// 5.3 allows.
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const ZSTD_LEVEL: i32 = 1;
 /// By which what is worth compressing expands; memory for more is set aside when more comes.
 const USUAL_RATIO: usize = 8;
@@ -113,12 +110,10 @@ fn lz4_length(bits: u8, rest: &mut &[u8]) -> Option<usize> {
 }
 
 fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchError> {
-    if !compressed.starts_with(&ZSTD_MAGIC) {
-        return Err(BatchError::Decompress("not a zstd frame"));
-    }
-    let bad_zstd = |_| BatchError::Decompress("not a zstd frame, or one with a window over 8 MiB");
-    // Given a whole frame that says its size, the library decodes it in one go, and then asks neither whether its window is
-    // allowed nor whether a block is too long, which a consumer's library may well ask. In two pieces it is strict.
+    zstd_frame::check(compressed)?;
+    let bad_zstd = |_| BatchError::Decompress("not a zstd frame");
+    // Given a whole frame that says its size, the library decodes it in one go, and then does not ask whether a block becomes
+    // longer than it may. In two pieces it does.
     let (first, rest) = compressed.split_at(1);
     let mut decoder = zstd::stream::read::Decoder::with_buffer(first.chain(rest)).map_err(bad_zstd)?.single_frame();
     decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(bad_zstd)?;
@@ -135,9 +130,6 @@ fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchE
     }
     if out.len() < declared {
         return Err(BatchError::Decompress("shorter than declared"));
-    }
-    if !decoder.finish().into_inner().1.is_empty() {
-        return Err(BatchError::Decompress("bytes after the zstd frame"));
     }
     Ok(out)
 }

@@ -13,6 +13,7 @@ mod layout;
 mod reader;
 mod topic_name;
 mod varint;
+mod zstd_frame;
 
 pub use batch::{Batch, Records};
 pub use builder::BatchBuilder;

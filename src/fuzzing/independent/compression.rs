@@ -1,5 +1,7 @@
 //! Section 5.3: LZ4 blocks and Zstandard frames, which come out exactly as long as was said, or not at all.
 
+use std::io::{BufReader, Read};
+
 /// A raw LZ4 block: sequences of literals and matches, the last of literals alone.
 pub(crate) fn lz4_block(block: &[u8], declared: usize) -> Option<Vec<u8>> {
     let (mut rest, mut out) = (block, Vec::new());
@@ -38,7 +40,7 @@ fn lz4_length(nibble: u8, rest: &mut &[u8]) -> Option<usize> {
 /// Windows are at most 8 MiB, says section 5.3.
 const MAX_WINDOW_BYTES: u64 = 8 << 20;
 
-/// One Zstandard frame. What its blocks mean is left to the library, in one piece; the frame around them is read here, by
+/// One Zstandard frame. What its blocks mean is left to the library; the frame around them is read here, by
 /// RFC 8878, section 3.1.1.
 pub(crate) fn zstd_frame(frame: &[u8], declared: usize) -> Option<Vec<u8>> {
     let mut rest = frame;
@@ -67,9 +69,16 @@ pub(crate) fn zstd_frame(frame: &[u8], declared: usize) -> Option<Vec<u8>> {
     }
     skip_blocks(&mut rest, window_bytes.or(content)?)?;
     take(&mut rest, if has_checksum { 4 } else { 0 })?;
-    let mut out = vec![0; declared];
-    let written = zstd::bulk::decompress_to_buffer(frame, &mut out).ok()?;
-    (rest.is_empty() && written == declared).then_some(out)
+    if !rest.is_empty() {
+        return None;
+    }
+    // A reader may decode in one go or as the bytes arrive; the library judges some frames only in one of the two.
+    let mut whole = vec![0; declared];
+    let written = zstd::bulk::decompress_to_buffer(frame, &mut whole).ok()?;
+    let stream = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(64, frame)).ok()?;
+    let mut out = Vec::new();
+    stream.take(declared as u64 + 1).read_to_end(&mut out).ok()?;
+    (written == declared && out.len() == declared).then_some(out)
 }
 
 /// No block is larger than the window, nor than 128 KiB (RFC 8878, section 3.1.1.2.4).

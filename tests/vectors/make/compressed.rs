@@ -253,6 +253,11 @@ fn bad_zstd() -> Vec<Vector> {
         bad("with-a-window-of-2-tib", &stream(31 << 3, &records)),
         bad("that-says-another-size-than-it-has", &with(5, whole[5] + 1)),
         bad("with-a-reserved-bit", &with(4, 0xa8)),
+        // Libraries that decode a frame as it arrives may pass over such a block; those that decode it in one go do not.
+        bad(
+            "with-a-compressed-block-of-no-bytes",
+            &zstd_frame(records.len(), &[block(false, 2, 0, b""), raw(true, &records)]),
+        ),
         bad("with-a-reserved-kind-of-block", &zstd_frame(records.len(), &[block(true, 3, records.len(), &records)])),
         bad("whose-own-checksum-is-wrong", &wrong_sum),
         bad("that-wants-a-dictionary", &for_dictionary),
