@@ -110,7 +110,7 @@ fn lz4_length(bits: u8, rest: &mut &[u8]) -> Option<usize> {
 }
 
 fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchError> {
-    zstd_frame::check(compressed)?;
+    zstd_frame::check(compressed, declared)?;
     let bad_zstd = |_| BatchError::Decompress("not a zstd frame");
     // Given a whole frame that says its size, the library decodes it in one go, and then does not ask whether a block becomes
     // longer than it may. In two pieces it does.

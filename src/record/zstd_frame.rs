@@ -11,7 +11,10 @@
 //! ```
 //!
 //! The library reads frames in two ways, at once and in pieces, and each takes frames that the other refuses: a window or
-//! a block that is too long, a block without bytes. A consumer may read in either way, so the server takes what both do.
+//! a block that is too long, a block without bytes, another length of the content than the frame says. A consumer may read
+//! in either way, so the server takes what both do.
+
+use std::cmp::Ordering;
 
 use super::{BatchError, reader::Reader};
 
@@ -23,15 +26,20 @@ const MAX_BLOCK_BYTES: u64 = 128 << 10;
 /// A compressed block has two headers, of a byte each at least.
 const MIN_COMPRESSED_BYTES: u64 = 2;
 
-/// Checks that the bytes are one frame, with nothing behind it, as every reader takes it. What its blocks hold is for the
-/// decoder to judge.
-pub(super) fn check(frame: &[u8]) -> Result<(), BatchError> {
+/// Checks that the bytes are one frame, with nothing behind it, as every reader takes it, and that it says no other length
+/// than the declared one. What its blocks hold is for the decoder to judge.
+pub(super) fn check(frame: &[u8], declared: usize) -> Result<(), BatchError> {
     let mut reader = Reader::new(frame);
     if reader.take(4, FRAME).map_err(ends_early)? != MAGIC {
         return Err(BatchError::Decompress("not a zstd frame"));
     }
     let descriptor = reader.take(1, FRAME).map_err(ends_early)?[0];
-    let window_bytes = window(&mut reader, descriptor).map_err(ends_early)?;
+    let (window_bytes, content_bytes) = header(&mut reader, descriptor).map_err(ends_early)?;
+    match content_bytes.map(|bytes| bytes.cmp(&(declared as u64))) {
+        Some(Ordering::Greater) => return Err(BatchError::Expands { declared }),
+        Some(Ordering::Less) => return Err(BatchError::Decompress("shorter than declared")),
+        Some(Ordering::Equal) | None => {}
+    }
     if window_bytes > MAX_WINDOW_BYTES {
         return Err(BatchError::Decompress("the window of the zstd frame is over 8 MiB"));
     }
@@ -50,21 +58,24 @@ fn ends_early(_: BatchError) -> BatchError {
     BatchError::Decompress("the zstd frame is cut off")
 }
 
-/// Takes the rest of the frame's header. A frame without a window is one whose content is its window.
-fn window(reader: &mut Reader<'_>, descriptor: u8) -> Result<u64, BatchError> {
+/// Takes the rest of the frame's header: how long its window is, and its content if it says so. A frame without a window is
+/// one whose content is its window.
+fn header(reader: &mut Reader<'_>, descriptor: u8) -> Result<(u64, Option<u64>), BatchError> {
     let is_single_segment = descriptor & 0b10_0000 != 0;
     let window = if is_single_segment { None } else { Some(reader.take(1, FRAME)?[0]) };
     reader.take([0, 1, 2, 4][usize::from(descriptor & 0b11)], FRAME)?;
     let content = match descriptor >> 6 {
-        0 => number(reader.take(usize::from(is_single_segment), FRAME)?),
-        1 => number(reader.take(2, FRAME)?) + 256,
-        2 => number(reader.take(4, FRAME)?),
-        _ => number(reader.take(8, FRAME)?),
+        0 if !is_single_segment => None,
+        0 => Some(number(reader.take(1, FRAME)?)),
+        1 => Some(number(reader.take(2, FRAME)?) + 256),
+        2 => Some(number(reader.take(4, FRAME)?)),
+        _ => Some(number(reader.take(8, FRAME)?)),
     };
-    Ok(window.map_or(content, |byte| {
+    let window = window.map(|byte| {
         let power = 1u64 << (10 + (byte >> 3));
         power + power / 8 * u64::from(byte & 0b111)
-    }))
+    });
+    Ok((window.or(content).expect("one of them is there"), content))
 }
 
 /// Takes a block, and says whether it was the last one.

@@ -252,6 +252,11 @@ fn bad_zstd() -> Vec<Vector> {
         bad("with-a-window-that-is-too-large-and-its-size", &too_large_and_sized),
         bad("with-a-window-of-2-tib", &stream(31 << 3, &records)),
         bad("that-says-another-size-than-it-has", &with(5, whole[5] + 1)),
+        // A library that decodes it as it arrives looks at the size only when the last block holds something.
+        bad(
+            "that-says-another-size-than-it-has-and-ends-with-an-empty-block",
+            &zstd_frame(records.len() + 1, &[raw(false, &records), raw(true, b"")]),
+        ),
         bad("with-a-reserved-bit", &with(4, 0xa8)),
         // Libraries that decode a frame as it arrives may pass over such a block; those that decode it in one go do not.
         bad(
