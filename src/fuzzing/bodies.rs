@@ -4,7 +4,10 @@ use super::{
     messages::{Kind, Message, frame_of},
     specification::assert_documented,
 };
-use crate::{limits::FRAME_HEADER_BYTES, protocol::OutFrame};
+use crate::{
+    limits::{FRAME_HEADER_BYTES, MAX_MESSAGE_BYTES},
+    protocol::{ErrorBody, ErrorCode, OutFrame, encode_body},
+};
 
 const LENGTH_AND_HEADER_BYTES: usize = 4 + FRAME_HEADER_BYTES;
 
@@ -14,7 +17,19 @@ const LENGTH_AND_HEADER_BYTES: usize = 4 + FRAME_HEADER_BYTES;
 pub fn bodies(data: &[u8]) {
     if let Some((kind, body)) = Kind::choose(data) {
         (kind.is_canonical)(body);
+        refusals_are_short(data[0], body);
     }
+}
+
+/// Whatever an error is about, it fits into the answer that tells it, with the facts of its code.
+fn refusals_are_short(first: u8, body: &[u8]) {
+    let code = ErrorCode::from_number(first.into()).unwrap_or(ErrorCode::Internal);
+    let text = String::from_utf8_lossy(body);
+    let refusal = ErrorBody::new(code, text.repeat(1 + 2 * MAX_MESSAGE_BYTES / (1 + text.len())), Vec::new());
+    assert!(refusal.message.len() <= MAX_MESSAGE_BYTES, "{refusal:?}");
+    assert_eq!(refusal.known(), Some(code));
+    assert!(!refusal.is(ErrorBody::MAY_HAVE_APPLIED) || refusal.is(ErrorBody::RETRYABLE), "{refusal:?}");
+    is_canonical::<ErrorBody>(&encode_body(&refusal));
 }
 
 pub(super) fn is_canonical<M: Message>(body: &[u8]) {

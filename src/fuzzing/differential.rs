@@ -16,15 +16,17 @@ use crate::{
     record::{Batch, BatchHeader, Record, TopicName, check_name},
 };
 
-/// A body is taken or refused by both, and its fields have the same names and values. So have names, which the body is
-/// taken for, too, when it is text.
+/// A body is taken or refused by both, and its fields have the same names and values. So are names, for which the body and
+/// each word in it are taken.
 ///
 /// The first byte says which message.
 pub fn differential(data: &[u8]) {
     let Some((kind, body)) = Kind::choose(data) else { return };
     (kind.means_the_same)(body);
-    if let Ok(name) = std::str::from_utf8(body) {
-        names_are_judged_alike(name);
+    for text in body.split(|byte| !byte.is_ascii_graphic()).chain([body]) {
+        if let Ok(name) = std::str::from_utf8(text) {
+            names_are_judged_alike(name);
+        }
     }
 }
 
@@ -60,6 +62,9 @@ fn names_are_judged_alike(name: &str) {
     let (topic, other) = (TopicName::new(name), check_name(name));
     assert_eq!(topic.is_ok(), names::is_topic_name(layouts, name), "{name:?} as the name of a topic");
     assert_eq!(other.is_ok(), names::is_name(layouts, name), "{name:?} as a name");
+    if let Ok(topic) = &topic {
+        assert_eq!((topic.as_str(), topic.to_string()), (name, name.to_owned()));
+    }
     for refusal in [topic.map(drop), other].into_iter().filter_map(Result::err) {
         assert_documented(&refusal);
     }

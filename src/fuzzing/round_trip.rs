@@ -9,10 +9,9 @@ use super::{
     specification::{assert_documented, one_frame},
 };
 use crate::{
-    limits::{BATCH_HEADER_BYTES, FRAME_HEADER_BYTES, MAX_CONTROL_BYTES},
+    limits::{BATCH_HEADER_BYTES, FRAME_HEADER_BYTES, MAX_CONTROL_BYTES, MAX_KEY_BYTES},
     record::{
-        Batch, BatchBuilder, Compression, Epoch, Header, Offset, ProducerId, Record, Sequence, SequenceRange, Stamp,
-        Timestamp,
+        Batch, BatchBuilder, Compression, Epoch, Offset, ProducerId, Record, Sequence, SequenceRange, Stamp, Timestamp,
     },
 };
 
@@ -48,6 +47,9 @@ fn batch_bytes(source: &mut Source<'_>, length: usize) -> Bytes {
     bytes.into()
 }
 
+/// How often a value is repeated at most.
+const MOST_REPEATS: usize = 64;
+
 /// Records go through a batch, whatever its compression, and come out as they went in, with the stamp that the batch was
 /// given on the way.
 ///
@@ -58,7 +60,7 @@ pub fn round_trip_batch(data: &[u8]) {
     let first_timestamp = Timestamp(u64_at(&header, 72));
     let compression = [Compression::None, Compression::Lz4, Compression::Zstd][usize::from(header[25]) % 3];
     // The reserved bytes say how often each value is repeated, so that there is something to compress.
-    let repeats = 1 + usize::from(header[26]) % 64;
+    let repeats = 1 + usize::from(header[26]) % MOST_REPEATS;
     let (mut builder, mut records) = (BatchBuilder::new(), Vec::new());
     while records.len() < 64 && (records.is_empty() || !source.is_spent()) {
         let bytes = source.varint();
@@ -78,6 +80,8 @@ pub fn round_trip_batch(data: &[u8]) {
     }
     let start = Sequence(u64_at(&header, 56).min(u64::MAX - 1));
     let range = SequenceRange { start, end: Sequence(u64_at(&header, 64).max(start.0 + 1)) };
+    assert_eq!(SequenceRange::counting(start, range.width()), range);
+    assert_eq!(Timestamp::from(first_timestamp.to_system_time()), first_timestamp);
     let producer = ProducerId(uuid::Uuid::from_bytes(header[32..48].try_into().expect("16 bytes")));
     let epoch = Epoch(u32::from_le_bytes(header[48..52].try_into().expect("4 bytes")));
     let built = builder.finish(producer, epoch, range, compression);
@@ -109,16 +113,21 @@ fn record(bytes: &[u8], first_timestamp: Timestamp, repeats: usize) -> Record {
         source.take(usize::try_from(length).unwrap_or(usize::MAX)).to_vec()
     };
     let key = source.varint().checked_sub(1).map(|length| source.take(usize::try_from(length).unwrap_or(usize::MAX)));
-    let mut headers = Vec::new();
+    let mut record = Record::default();
     for _ in 0..source.varint().min(65) {
         let name = String::from_utf8_lossy(&counted(&mut source)).into_owned();
-        headers.push(Header { name, value: counted(&mut source).into() });
+        record = record.header(name, counted(&mut source));
+    }
+    if let Some(key) = key {
+        // Now and then one that is over the limit.
+        record = record.key(key.repeat(if repeats == MOST_REPEATS { MAX_KEY_BYTES } else { 1 }));
     }
     let magnitude = (delta >> 1).cast_signed();
     let delta = if delta & 1 == 0 { magnitude } else { -magnitude - 1 };
-    let timestamp = (delta != 0).then(|| Timestamp(first_timestamp.0.wrapping_add_signed(delta)));
-    let value = source.take(usize::MAX).repeat(repeats);
-    Record { value: value.into(), key: key.map(Bytes::copy_from_slice), headers, timestamp }
+    if delta != 0 {
+        record = record.timestamp(Timestamp(first_timestamp.0.wrapping_add_signed(delta)));
+    }
+    Record { value: source.take(usize::MAX).repeat(repeats).into(), ..record }
 }
 
 fn u64_at(header: &[u8], at: usize) -> u64 {

@@ -186,6 +186,10 @@ fn good_zstd(maker: &Maker) -> Vec<Vector> {
         good("of-one-block", &zstd_frame(records.len(), &[raw(true, &records)])),
         good("of-two-blocks", &zstd_frame(records.len(), &[raw(false, front), raw(true, back)])),
         good("with-an-empty-last-block", &zstd_frame(records.len(), &[raw(false, &records), raw(true, b"")])),
+        good("that-says-its-size-in-8-bytes", &{
+            let size = (records.len() as u64).to_le_bytes();
+            [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &size, &raw(true, &records)].concat()
+        }),
         good("that-does-not-say-its-size", &zstd_stream(WINDOW_OF_1_MIB, &[raw(true, &records)])),
         good("with-the-largest-window", &zstd_stream(WINDOW_OF_8_MIB, &[raw(true, &records)])),
         super::batches::good(
