@@ -29,6 +29,8 @@ pub(super) fn frame_of(body: &[u8]) -> Frame {
 
 /// A message's properties.
 pub(super) struct Kind {
+    #[cfg(test)]
+    pub(super) decodes: fn(&[u8]) -> bool,
     pub(super) is_canonical: fn(&[u8]),
     pub(super) means_the_same: fn(&[u8]),
     pub(super) round_trips: fn(&[u8]),
@@ -37,6 +39,8 @@ pub(super) struct Kind {
 impl Kind {
     const fn of<M: Message>() -> Self {
         Self {
+            #[cfg(test)]
+            decodes: |body| M::decode(&frame_of(body)).is_ok(),
             is_canonical: bodies::is_canonical::<M>,
             means_the_same: differential::means_the_same::<M>,
             round_trips: round_trip::round_trips::<M>,

@@ -4,12 +4,19 @@ use std::{fs, path::PathBuf};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{batch, bodies, differential, differential_batch, frame, round_trip, round_trip_batch};
+use super::{
+    batch, batch::put_length_and_checksum_right, bodies, differential, differential_batch, frame, messages::Kind,
+    round_trip, round_trip_batch,
+};
 use crate::{
     protocol::{
-        self, AppendPart, ErrorBody, ErrorCode, FrameHeader, Opcode, OutFrame, Retention, Start, TopicInfo, encode_body,
+        self, AppendPart, ErrorBody, ErrorCode, FrameDecoder, FrameHeader, Opcode, OutFrame, Retention, Start,
+        TopicInfo, encode_body,
     },
-    record::{Batch, BatchBuilder, Compression, Epoch, ProducerId, Record, Sequence, SequenceRange, Timestamp},
+    record::{
+        Batch, BatchBuilder, BatchError, BatchHeader, Compression, Epoch, ProducerId, Record, Sequence, SequenceRange,
+        Timestamp,
+    },
 };
 
 type Property = fn(&[u8]);
@@ -45,6 +52,61 @@ fn every_seed_holds_its_property() {
             property(&fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
         }
     }
+}
+
+/// What is announced takes nothing: a body of twenty bytes may speak of four billion elements, a frame of gigabytes, a batch
+/// of records that it does not hold.
+#[test]
+fn decoding_takes_memory_for_what_came_not_for_what_is_announced() {
+    let mut most = 0;
+    for (target, seeds, decode) in DECODERS {
+        for seed in fs::read_dir(folder(seeds)).expect("committed with the code") {
+            let path = seed.expect("a directory entry").path();
+            let data = fs::read(&path).expect("it was listed");
+            let mut produced = 0;
+            let taken = allocation_counter::measure(|| produced = decode(&data)).bytes_max;
+            let allowed = (BYTES_FOR_BYTE * (data.len() + produced)) as u64 + FIXED_BYTES;
+            most = most.max(taken);
+            assert!(taken <= allowed, "{target} takes {taken} bytes for {}, allowed are {allowed}", path.display());
+        }
+    }
+    assert!(most > 0, "nothing is measured");
+}
+
+/// Decodes, and gives how many bytes the input may be when it is decompressed.
+type Decode = fn(&[u8]) -> usize;
+
+const DECODERS: [(&str, &str, Decode); 3] =
+    [("frames", "frame", decode_frames), ("bodies", "bodies", decode_body), ("batches", "batch", decode_batch)];
+
+/// An element of a list takes one byte on the wire and a string's worth of memory, and lists grow by doubling.
+const BYTES_FOR_BYTE: usize = 64;
+const FIXED_BYTES: u64 = 16 * 1024;
+
+fn decode_frames(data: &[u8]) -> usize {
+    let (mut decoder, mut buffer) = (FrameDecoder::default(), BytesMut::from(data));
+    while let Ok(Some(_)) = decoder.decode(&mut buffer) {}
+    0
+}
+
+fn decode_body(data: &[u8]) -> usize {
+    if let Some((kind, body)) = Kind::choose(data) {
+        (kind.decodes)(body);
+    }
+    0
+}
+
+fn decode_batch(data: &[u8]) -> usize {
+    let mut bytes = data.to_vec();
+    put_length_and_checksum_right(&mut bytes);
+    let declared = BatchHeader::read(&bytes).map_or(0, |header| header.records_bytes as usize);
+    match Batch::check(Bytes::from(bytes)) {
+        Ok(batch) => batch.records().into_iter().flatten().for_each(drop),
+        // Found before there was anything to decompress.
+        Err(BatchError::Decompress(_) | BatchError::Truncated(_) | BatchError::TooLarge { .. }) => return 0,
+        Err(_) => {}
+    }
+    declared
 }
 
 /// A seed that has fallen behind the layout leads a fuzzer nowhere. `WRITE_SEEDS=1 cargo test --lib fuzzing` writes
