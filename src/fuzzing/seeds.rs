@@ -9,6 +9,7 @@ use super::{
     round_trip, round_trip_batch,
 };
 use crate::{
+    limits::{BATCH_HEADER_BYTES, MAX_BATCH_BYTES, MAX_FRAME_BYTES},
     protocol::{
         self, AppendPart, ErrorBody, ErrorCode, FrameDecoder, FrameHeader, Opcode, OutFrame, Retention, Start,
         TopicInfo, encode_body,
@@ -81,10 +82,11 @@ const DECODERS: [(&str, &str, Decode); 3] =
 
 /// An element of a list takes one byte on the wire and a string's worth of memory, and lists grow by doubling.
 const BYTES_FOR_BYTE: usize = 64;
-const FIXED_BYTES: u64 = 16 * 1024;
+/// What is set aside ahead of a frame that has begun, and some more.
+const FIXED_BYTES: u64 = 80 * 1024;
 
 fn decode_frames(data: &[u8]) -> usize {
-    let (mut decoder, mut buffer) = (FrameDecoder::default(), BytesMut::from(data));
+    let (mut decoder, mut buffer) = (FrameDecoder::new(MAX_FRAME_BYTES), BytesMut::from(data));
     while let Ok(Some(_)) = decoder.decode(&mut buffer) {}
     0
 }
@@ -226,6 +228,15 @@ fn batch_seeds() -> Vec<Seed> {
         ("batch", "unknown-version", with(24, 2)),
         ("batch", "claims-to-be-lz4", with(25, 1)),
         ("batch", "claims-to-be-zstd", with(25, 2)),
+        ("batch", "little-that-claims-to-be-8-mib-of-zstd", {
+            let records_bytes = u32::try_from(MAX_BATCH_BYTES - BATCH_HEADER_BYTES).expect("8 MiB");
+            let mut bomb = with(25, 2);
+            bomb[52..56].copy_from_slice(&records_bytes.to_le_bytes());
+            bomb.truncate(BATCH_HEADER_BYTES);
+            // A frame that does not say its size, with a window of 1 MiB and one raw block of 3 bytes.
+            bomb.extend([0x28, 0xb5, 0x2f, 0xfd, 0x00, 10 << 3, 0x19, 0, 0, b'a', b'b', b'c']);
+            bomb
+        }),
         ("batch", "header-cut-short", plain[..60].to_vec()),
         // A fuzzer found it: the stamp is not under the checksum, and adding to this offset overflowed.
         ("batch", "last-offset-of-all", [&[0xff; 8][..], &plain[8..]].concat()),

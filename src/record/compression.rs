@@ -124,6 +124,9 @@ fn decompress_zstd(compressed: &[u8], declared: usize) -> Result<Vec<u8>, BatchE
         out.reserve_exact(most - out.len());
         let mut bounded = decoder.by_ref().take((most - out.len()) as u64);
         bounded.read_to_end(&mut out).map_err(bad_zstd)?;
+        if out.len() < most {
+            break;
+        }
     }
     if out.len() > declared {
         return Err(BatchError::Expands { declared });
