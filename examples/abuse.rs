@@ -138,8 +138,8 @@ struct Round {
 
 async fn measure(scenario: &Scenario, rounds: usize) -> Outcome<String> {
     let binary = binary()?;
-    let server = Process::start(&binary, scenario.credentials);
-    let other = Process::start(&binary, scenario.credentials);
+    let server = Process::start(&binary, scenario.credentials, false);
+    let other = Process::start(&binary, scenario.credentials, false);
     let mut honest = Honest::open(server.address, scenario.credentials, scenario.record_bytes).await;
     // Connections, files and memory that every server comes to have.
     honest.work(&Work::Records(1000)).await;

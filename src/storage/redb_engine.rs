@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{
     Block, Engine, LiveHeads, LogReader, Recovery, Snapshot, StorageError, Volume,
     cache::TailCache,
@@ -136,8 +134,7 @@ impl Engine for RedbEngine {
         let active = self.active.as_mut().expect("recover comes first");
         active.keeper.check()?;
         let planted = self.options.planted;
-        let Block { bytes, batches } = block;
-        let bytes = Bytes::from(bytes);
+        let (bytes, batches) = block.finish();
         let show = || {
             active.segment.publish(active.end, &batches);
             self.cache.push(active.segment.id().number, active.end, bytes.clone());

@@ -46,8 +46,9 @@ pub(crate) struct Usage {
 }
 
 impl Process {
-    /// Starts the server on a directory and a port of its own.
-    pub(crate) fn start(binary: &Path, credentials: &str) -> Self {
+    /// Starts the server on a directory and a port of its own. Whether its allocator gives memory back as soon as it is
+    /// free is for tests of memory: it costs time.
+    pub(crate) fn start(binary: &Path, credentials: &str, gives_back_at_once: bool) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory");
         let mut command = Command::new(binary);
         command.args(["serve", "--listen", "127.0.0.1:0", "--reserve-bytes", "0"]);
@@ -57,6 +58,10 @@ impl Process {
             command.arg("--credentials-file").arg(file);
         }
         command.arg("--data").arg(data.path().join("data")).env("CONNECTIFY_LOG", "error");
+        if gives_back_at_once {
+            // Else the allocator keeps pages for a while, and what is resident goes up and down by tens of megabytes.
+            command.env("MIMALLOC_PURGE_DELAY", "0");
+        }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a pipe can be read");
