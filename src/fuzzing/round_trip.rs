@@ -48,7 +48,7 @@ fn batch_bytes(source: &mut Source<'_>, length: usize) -> Bytes {
 }
 
 /// How often a value is repeated at most.
-const MOST_REPEATS: usize = 64;
+const MOST_REPEATS: usize = 8;
 
 /// Records go through a batch, whatever its compression, and come out as they went in, with the stamp that the batch was
 /// given on the way.
@@ -59,12 +59,15 @@ pub fn round_trip_batch(data: &[u8]) {
     let header: [u8; BATCH_HEADER_BYTES] = source.array();
     let first_timestamp = Timestamp(u64_at(&header, 72));
     let compression = [Compression::None, Compression::Lz4, Compression::Zstd][usize::from(header[25]) % 3];
-    // The reserved bytes say how often each value is repeated, so that there is something to compress.
+    // The reserved bytes say how often each value is repeated, so that there is something to compress, and whether keys are
+    // over the limit.
     let repeats = 1 + usize::from(header[26]) % MOST_REPEATS;
+    let has_long_keys = header[27] == 0xff;
     let (mut builder, mut records) = (BatchBuilder::new(), Vec::new());
     while records.len() < 64 && (records.is_empty() || !source.is_spent()) {
         let bytes = source.varint();
-        let record = record(source.take(usize::try_from(bytes).unwrap_or(usize::MAX)), first_timestamp, repeats);
+        let bytes = source.take(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let record = record(bytes, first_timestamp, repeats, has_long_keys);
         let size = builder.size();
         match builder.push(&record, first_timestamp) {
             Ok(()) => records.push(Record { timestamp: record.timestamp.or(Some(first_timestamp)), ..record }),
@@ -105,7 +108,7 @@ fn stamped(built: Bytes, stamp: Stamp) -> Batch {
     Batch::parse(Bytes::from(bytes)).expect("a stamp is not under the checksum")
 }
 
-fn record(bytes: &[u8], first_timestamp: Timestamp, repeats: usize) -> Record {
+fn record(bytes: &[u8], first_timestamp: Timestamp, repeats: usize, has_long_keys: bool) -> Record {
     let mut source = Source::new(bytes);
     let delta = source.varint();
     let counted = |source: &mut Source<'_>| {
@@ -119,8 +122,7 @@ fn record(bytes: &[u8], first_timestamp: Timestamp, repeats: usize) -> Record {
         record = record.header(name, counted(&mut source));
     }
     if let Some(key) = key {
-        // Now and then one that is over the limit.
-        record = record.key(key.repeat(if repeats == MOST_REPEATS { MAX_KEY_BYTES } else { 1 }));
+        record = record.key(key.repeat(if has_long_keys { MAX_KEY_BYTES } else { 1 }));
     }
     let magnitude = (delta >> 1).cast_signed();
     let delta = if delta & 1 == 0 { magnitude } else { -magnitude - 1 };
