@@ -106,6 +106,9 @@ pub enum Error {
     /// The disk failed, and the store could not be opened again yet.
     #[error("disk failed, nothing is stored until the store can be opened again")]
     StorageFailed,
+    /// The disk failed to give back what was asked for. It may do so another time.
+    #[error("{0}")]
+    ReadFailed(String),
     /// What the disk gave back is not what was written.
     #[error("{0}")]
     Corrupted(String),

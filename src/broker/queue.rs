@@ -57,6 +57,13 @@ impl Queue {
         }
     }
 
+    /// Lets the writer look around, though nothing is asked of it.
+    pub(super) fn wake(&self) {
+        if std::mem::take(&mut self.waiting().is_idle) {
+            self.wake.notify_one();
+        }
+    }
+
     /// Takes no more operations.
     pub(super) fn close(&self) {
         self.waiting().is_closed = true;

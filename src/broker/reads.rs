@@ -136,7 +136,9 @@ impl Broker {
             Ok(Err(StorageError::Closed)) => Ok(None),
             Ok(Err(error)) => {
                 tracing::error!(%topic, offset = from.0, error = %error, cause = ?error, "a read failed");
-                Err(Error::Corrupted(format!("topic with id {topic}, at or after offset {from}: {error}")))
+                // The writer opens the store again if that is what it takes.
+                self.queue.0.wake();
+                Err(refused(topic, from, &error))
             }
             Err(_) => Err(Error::ShuttingDown),
         }
@@ -273,6 +275,16 @@ impl Broker {
             }
         }
         Ok(low.max(topic.range().head))
+    }
+}
+
+/// Damage is one thing, a disk that fails another: that may read it the next time.
+pub(super) fn refused(topic: TopicId, from: Offset, error: &StorageError) -> Error {
+    let what = format!("topic with id {topic}, at or after offset {from}: {}", error.with_causes());
+    match error {
+        StorageError::Closed => Error::StorageFailed,
+        error if error.is_of_disk() => Error::ReadFailed(what),
+        _ => Error::Corrupted(what),
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use futures::FutureExt as _;
 
-use super::{Broker, BrokerConfig, Error, Place, ProducerState, View, Writer, clock::Clock};
+use super::{Broker, BrokerConfig, Error, Place, ProducerState, View, Writer, clock::Clock, reads};
 use crate::{
     record::{BatchHeader, Offset, Timestamp},
     storage::StorageError,
@@ -116,11 +116,11 @@ impl Stepped {
     /// Batches of a topic, the first of which holds `from`, straight from the store.
     ///
     /// # Errors
-    /// [`Error::UnknownTopic`], [`Error::StorageFailed`], [`Error::Corrupted`].
+    /// [`Error::UnknownTopic`], [`Error::StorageFailed`], [`Error::ReadFailed`], [`Error::Corrupted`].
     pub fn read(&self, topic: &str, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, Error> {
         let topic = self.broker.view.topic(topic)?;
         let reader = self.broker.view.reader().ok_or(Error::StorageFailed)?;
-        reader.read(topic.id, from, max_bytes).map_err(|error| Error::Corrupted(error.to_string()))
+        reader.read(topic.id, from, max_bytes).map_err(|error| reads::refused(topic.id, from, &error))
     }
 
     /// Every producer as the writer knows it, which is no sign of life of them.

@@ -122,6 +122,10 @@ impl Writer {
         if self.due.again.is_some_and(|due| due <= self.clock.instant()) {
             self.reopen();
         }
+        if self.engine.as_ref().is_some_and(|engine| engine.has_failed()) {
+            tracing::error!("a file that is written cannot be read, or work in the background failed");
+            self.reopen();
+        }
         let Some(engine) = &mut self.engine else {
             return operations.into_iter().for_each(|operation| operation.refuse(Error::StorageFailed));
         };

@@ -34,7 +34,7 @@ impl From<broker::Error> for ErrorBody {
             Error::BeyondTail { head, tail, .. } => (ErrorCode::OffsetBeyondTail, vec![head.0, tail.0]),
             Error::DiskFull { .. } => (ErrorCode::DiskFull, vec![]),
             Error::Indeterminate => (ErrorCode::Indeterminate, vec![]),
-            Error::StorageFailed => (ErrorCode::StorageFailed, vec![]),
+            Error::StorageFailed | Error::ReadFailed(_) => (ErrorCode::StorageFailed, vec![]),
             Error::AnswerTooLarge { bytes, limit } => (ErrorCode::AnswerTooLarge, vec![*bytes as u64, *limit as u64]),
             // A subscription and a dequeue tell it as a gap.
             Error::Corrupted(_) | Error::Lost { .. } => (ErrorCode::Corrupted, vec![]),

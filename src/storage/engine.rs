@@ -31,6 +31,10 @@ pub trait Engine: Send {
     /// has recovered from the same place.
     fn commit(&mut self, block: Block) -> Result<(), StorageError>;
 
+    /// Whether something failed outside of the calls above, after which only another engine goes on: the work in the
+    /// background, or a read.
+    fn has_failed(&self) -> bool;
+
     /// Whether the engine would like [`Engine::roll`] to be called now.
     fn wants_roll(&self) -> bool;
 

@@ -90,6 +90,24 @@ impl StorageError {
         matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
+    /// Whether the disk failed to give something back, which it may do another time. What it gave back and is not what
+    /// was written is [`StorageError::Corrupted`].
+    #[must_use]
+    pub fn is_of_disk(&self) -> bool {
+        // A file that ends too early is damaged.
+        let is_failure = |source: &io::Error| source.kind() != io::ErrorKind::UnexpectedEof;
+        match self {
+            Self::Io { source, .. } => is_failure(source),
+            Self::Database(error) => match error.as_ref() {
+                redb::Error::Io(source) => is_failure(source),
+                // The database does nothing more once something failed.
+                redb::Error::PreviousIo => true,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// Whether opening again may help: not when the data itself is at fault or belongs to somebody else.
     #[must_use]
     pub fn is_transient(&self) -> bool {

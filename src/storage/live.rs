@@ -26,6 +26,8 @@ pub(super) struct LiveSegment {
     id: FileId,
     file: RwLock<LiveFile>,
     index: RwLock<MemoryIndex>,
+    /// The disk failed when somebody read: the database takes no more reads nor writes.
+    has_failed: AtomicBool,
 }
 
 /// The file of a live segment.
@@ -113,7 +115,8 @@ impl LiveSegment {
 
     /// A segment that was found, with the index that a scan of it gave.
     pub(super) fn recovered(id: FileId, database: Database, index: MemoryIndex) -> Self {
-        Self { id, file: RwLock::new(LiveFile::Open(database)), index: RwLock::new(index) }
+        let (file, index) = (RwLock::new(LiveFile::Open(database)), RwLock::new(index));
+        Self { id, file, index, has_failed: AtomicBool::new(false) }
     }
 
     pub(super) fn id(&self) -> FileId {
@@ -180,6 +183,16 @@ impl LiveSegment {
             LiveFile::Sealed => return Ok(None),
             LiveFile::Closed => return Err(StorageError::Closed),
         };
-        journal::read(&database.begin_read()?, run.position, run.bytes as usize).map(Some)
+        let read = || journal::read(&database.begin_read()?, run.position, run.bytes as usize);
+        read().map(Some).inspect_err(|error| {
+            if error.is_of_disk() {
+                self.has_failed.store(true, Relaxed);
+            }
+        })
+    }
+
+    /// Whether only another engine can read or write the file.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Relaxed)
     }
 }

@@ -113,6 +113,19 @@ impl RedbReader {
         self.cache.get(segment.id().number, run.position, run.bytes.into())
     }
 
+    /// [`RedbReader::read_sealed`], a second time if the disk fails. The database reads nothing more of a file once that
+    /// happened to anybody, so the file is opened anew.
+    fn read_again(&self, segment: &SealedSegment, into: &mut Gathered) -> Result<bool, StorageError> {
+        let mut read = || guarded(|| self.read_sealed(segment, into)).inspect_err(|_| segment.close());
+        match read() {
+            Err(error) if error.is_of_disk() => {
+                tracing::warn!(segment = %segment.id().name(), error = error.with_causes(), "reading it once more");
+                read()
+            }
+            done => done,
+        }
+    }
+
     /// Gathers from one sealed segment. `Ok(false)`: its file was replaced meanwhile, look it up again.
     fn read_sealed(&self, segment: &SealedSegment, into: &mut Gathered) -> Result<bool, StorageError> {
         let Some(txn) = segment.begin_read(self.segments.tick(segment))? else {
@@ -141,7 +154,7 @@ impl LogReader for RedbReader {
             let is_current = match self.segments.find(topic, gathered.from) {
                 None => break,
                 Some(Segment::Live(segment)) => guarded(|| self.read_live(&segment, &mut gathered))?,
-                Some(Segment::Sealed(segment)) => guarded(|| self.read_sealed(&segment, &mut gathered))?,
+                Some(Segment::Sealed(segment)) => self.read_again(&segment, &mut gathered)?,
             };
             // A segment that was replaced is looked up again, but one that has lost its file stays where it was.
             turns_without_progress = if gathered.from > before { 0 } else { turns_without_progress + 1 };

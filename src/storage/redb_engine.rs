@@ -150,6 +150,10 @@ impl Engine for RedbEngine {
         Ok(())
     }
 
+    fn has_failed(&self) -> bool {
+        self.active().keeper.check().is_err() || self.segments.has_failed()
+    }
+
     fn wants_roll(&self) -> bool {
         let Active { segment, end, keeper } = self.active();
         let is_full = *end >= self.options.segment_bytes || segment.index().len() >= self.options.segment_runs;

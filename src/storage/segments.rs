@@ -74,6 +74,12 @@ impl Segments {
         sealed.collect()
     }
 
+    /// Whether the disk failed when one of the live segments was read.
+    pub(super) fn has_failed(&self) -> bool {
+        let has_failed = |segment: &Segment| matches!(segment, Segment::Live(live) if live.has_failed());
+        self.read().values().any(has_failed)
+    }
+
     /// Lets go of the files of live segments.
     pub(super) fn close_live(&self) -> Result<(), StorageError> {
         let segments = self.read();
