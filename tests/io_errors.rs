@@ -1,48 +1,142 @@
-//! A disk that fails, once or for good, at its first operation, its second, and so on: callers are told the truth, nothing
-//! acknowledged is lost, and the store opens again.
+//! A disk that fails at its first read, its second, and so on, once or for good; and so for writes, syncs, changes of a
+//! length, and names: callers are told the truth, reads go on where they can, nothing acknowledged is lost, and the store
+//! goes on, or opens again, when the disk works again.
 
 use std::io::ErrorKind;
 
-use connectify::trial::{Fault, weather};
+use connectify::trial::{DiskWork, Fault, Left, Weathered, weather};
 
-/// As many operations as are failed one after the other.
+/// As many operations of a kind as are failed one after the other.
 const OPERATIONS: u64 = 300;
+/// Rounds of a run that has at least so many reads, writes and syncs.
+const LONG: usize = 200;
+/// Rounds of a run for operations that are rarer, and how many it has of them at least.
+const SHORT: usize = 22;
+const MIN_SET_LEN: u64 = 35;
+const MIN_NAMES: u64 = 70;
 
-fn weather_all(seed: u64, sticky: bool, kind: ErrorKind) -> (u64, usize, usize) {
-    let (mut failed, mut unknown, mut acked_after) = (0, 0, 0);
+/// What came of all faults of one kind.
+#[derive(Debug, Default)]
+struct All {
+    faults: u64,
+    unknown: usize,
+    refused: usize,
+    read_meanwhile: u64,
+}
+
+impl All {
+    fn add(&mut self, report: &Weathered) {
+        self.faults += 1;
+        self.unknown += report.unknown;
+        self.refused += report.refused;
+        self.read_meanwhile += u64::from(report.read_meanwhile);
+    }
+}
+
+/// Fails each operation of a run, up to so many, or up to the last that it has.
+fn while_it_runs(seed: u64, rounds: usize, work: &'static [DiskWork], kind: ErrorKind, sticky: bool) -> All {
+    let mut all = All::default();
     for at in 0..OPERATIONS {
-        let fault = Fault { at, sticky, kind };
-        let report = weather(seed, fault).unwrap_or_else(|what| panic!("{fault:?}: {what}"));
-        assert!(report.acked.0 > 0, "{report:?}");
-        failed += u64::from(report.failed > 0);
-        unknown += report.unknown;
-        acked_after += usize::from(report.acked.2 > 0);
-        if !sticky && report.failed > 0 {
-            assert!(report.acked.1 + report.acked.2 > 0, "it does not go on after {fault:?}: {report:?}");
+        let fault = Fault { work, at, sticky, kind };
+        let report = weather(seed, fault, rounds).unwrap_or_else(|what| panic!("{fault:?}: {what}"));
+        if report.failed == 0 {
+            break;
+        }
+        assert!(report.acked.0 > 0 && report.acked.2 > 0, "{fault:?}: {report:?}");
+        assert!(sticky || (report.failed == 1 && report.acked.1 > 0), "it does not go on after {fault:?}: {report:?}");
+        all.add(&report);
+    }
+    all
+}
+
+/// The same while files are opened and read that a run left.
+fn while_it_opens(seed: u64, work: &'static [DiskWork]) -> (u64, u64) {
+    let (mut faults, mut did_not_open) = (0, 0);
+    for is_closed in [false, true] {
+        let left = Left::by(seed, is_closed).expect("the disk is well");
+        for sticky in [false, true] {
+            for at in 0..OPERATIONS {
+                let fault = Fault { work, at, sticky, kind: ErrorKind::Other };
+                let report = left.weather(fault).unwrap_or_else(|what| panic!("{fault:?} {is_closed}: {what}"));
+                if report.failed == 0 {
+                    break;
+                }
+                assert!(sticky || report.failed == 1, "{fault:?}: {report:?}");
+                faults += 1;
+                did_not_open += u64::from(report.did_not_open);
+            }
         }
     }
-    (failed, unknown, acked_after)
+    (faults, did_not_open)
 }
 
-#[test]
-fn one_operation_fails_and_the_store_goes_on() {
-    let (failed, unknown, acked_after) = weather_all(1, false, ErrorKind::Other);
-    assert!(failed > OPERATIONS / 2, "{failed} operations failed");
-    assert!(unknown > 0, "nobody was told that the outcome is not known");
-    assert!(acked_after > 0);
-}
+const READ: &[DiskWork] = &[DiskWork::Read];
+const WRITE: &[DiskWork] = &[DiskWork::Write];
+const SYNC: &[DiskWork] = &[DiskWork::Sync];
+const SET_LEN: &[DiskWork] = &[DiskWork::SetLen];
+const NAMES: &[DiskWork] = &[DiskWork::Names];
+/// What takes room.
+const GROWTH: &[DiskWork] = &[DiskWork::Write, DiskWork::SetLen];
 
 #[test]
-fn all_operations_fail_from_one_on_and_what_was_acknowledged_stays() {
-    let (failed, unknown, _) = weather_all(2, true, ErrorKind::Other);
-    assert!(failed > OPERATIONS / 2, "{failed} operations failed");
-    assert!(unknown > 0, "nobody was told that the outcome is not known");
-}
-
-#[test]
-fn the_disk_is_full_at_one_operation_and_from_one_on() {
+fn a_read_fails() {
     for sticky in [false, true] {
-        let (failed, ..) = weather_all(3, sticky, ErrorKind::StorageFull);
-        assert!(failed > OPERATIONS / 2, "{failed} operations failed");
+        let all = while_it_runs(1, LONG, READ, ErrorKind::Other, sticky);
+        assert_eq!(all.faults, OPERATIONS);
+        // One failure is made up for by a second try, or a store that is opened again; many leave what is in memory.
+        match sticky {
+            false => assert_eq!(all.read_meanwhile, OPERATIONS),
+            true => assert!(all.read_meanwhile > 0 && all.refused > 0, "{all:?}"),
+        }
+    }
+}
+
+/// Whatever was acknowledged is read while nothing can be written.
+fn nothing_is_written(seed: u64, work: &'static [DiskWork], kind: ErrorKind) {
+    for sticky in [false, true] {
+        let all = while_it_runs(seed, LONG, work, kind, sticky);
+        assert_eq!((all.faults, all.read_meanwhile), (OPERATIONS, OPERATIONS));
+        assert!(all.unknown > 0, "nobody was told that the outcome is not known: {all:?}");
+        assert!(!sticky || all.refused > 0, "{all:?}");
+    }
+}
+
+#[test]
+fn a_write_fails() {
+    nothing_is_written(2, WRITE, ErrorKind::Other);
+}
+
+#[test]
+fn a_sync_fails() {
+    nothing_is_written(3, SYNC, ErrorKind::Other);
+}
+
+#[test]
+fn the_disk_is_full() {
+    nothing_is_written(6, GROWTH, ErrorKind::StorageFull);
+}
+
+#[test]
+fn a_file_cannot_be_made_longer_or_shorter() {
+    for sticky in [false, true] {
+        let all = while_it_runs(4, SHORT, SET_LEN, ErrorKind::Other, sticky);
+        assert!(all.faults > MIN_SET_LEN && all.read_meanwhile == all.faults, "{all:?}");
+    }
+}
+
+#[test]
+fn a_name_cannot_be_made_or_changed() {
+    for sticky in [false, true] {
+        let all = while_it_runs(5, SHORT, NAMES, ErrorKind::Other, sticky);
+        assert!(all.faults > MIN_NAMES && all.read_meanwhile > 0, "{all:?}");
+    }
+}
+
+#[test]
+fn the_disk_fails_while_the_store_is_opened() {
+    for (work, least) in [(READ, 300), (WRITE, 60), (SYNC, 40), (NAMES, 40), (SET_LEN, 1)] {
+        let (faults, did_not_open) = while_it_opens(7, work);
+        assert!(faults > least, "{work:?}: {faults}");
+        assert!(did_not_open > 0 || work == SET_LEN, "{work:?}");
     }
 }

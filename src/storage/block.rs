@@ -20,7 +20,7 @@ use crate::{
 
 pub(super) const ENTRY_HEADER_BYTES: usize = 16;
 /// The stamp, the length and the checksum of a batch: what its own checksum does not cover.
-const CHECKED_BATCH_BYTES: usize = 24;
+pub(super) const CHECKED_BATCH_BYTES: usize = 24;
 /// No entry is longer: a batch is within a frame, an event smaller.
 const MAX_ENTRY_BYTES: usize = MAX_FRAME_BYTES;
 const BATCH: u8 = 1;

@@ -46,6 +46,8 @@ mod tables;
 mod volume;
 
 pub use block::{Block, Entry};
+#[cfg(feature = "trial")]
+pub use check::{Anatomy, ByteClass, SegmentKind};
 pub use check::{Damage, Findings, Loss, ReadOnlyDir, SalvageWriter, SegmentEnd, Survey};
 pub use engine::{Engine, LiveHeads, LogReader, Recovery, Snapshot};
 pub use error::StorageError;

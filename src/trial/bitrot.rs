@@ -1,19 +1,29 @@
 //! Bit rot: one bit of one file is another. What is read then is what was written, or an error; never something else.
+//!
+//! Most of a file is free pages, so bits are not chosen among all of them, but each class of byte of each kind of segment
+//! gets its turn: headers, slots, inner pages and leaves, entries, batches, everything. Beside segments a directory holds
+//! two files, LOCK and INCOMPLETE, which are empty: there is no bit in them.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use super::{
-    Rng, SimDisk, check,
-    powercut::Known,
-    workload::{self, Run},
+    Rng, SimDisk,
+    remains::{Fate, Remains},
+    workload,
 };
-use crate::planted::Planted;
+use crate::{
+    planted::Planted,
+    storage::{Anatomy, ByteClass, SegmentKind},
+};
 
 /// Steps of one run.
 const STEPS: usize = 40;
+/// Flips in what one run left.
+const FLIPS: u64 = 200;
 
 /// How many bits, from which seed.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +36,20 @@ pub struct Rot {
     pub planted: Planted,
 }
 
-/// What came of the flips.
+/// Where a bit was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Site {
+    /// The kind of segment.
+    pub kind: SegmentKind,
+    /// Whether the store was closed before; otherwise it was killed. Segments are closed when they are sealed.
+    pub is_closed: bool,
+    /// What the byte is.
+    pub class: ByteClass,
+}
+
+/// What came of flips.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rotten {
+pub struct Fates {
     /// Bits that were flipped.
     pub flips: u64,
     /// The store did not open, and said why.
@@ -41,81 +62,150 @@ pub struct Rotten {
     pub rolled_back: u64,
 }
 
+/// What came of all flips, by site.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rotten {
+    /// Only sites that runs had.
+    pub sites: BTreeMap<Site, Fates>,
+}
+
+impl Site {
+    /// Whether no flip may be harmless: the byte is part of a batch that is read, with its checksums.
+    #[must_use]
+    pub fn is_read(self) -> bool {
+        use ByteClass as C;
+        let read = [C::EntryHeader, C::EntryChecksum, C::BatchStamp, C::BatchHeader, C::BatchChecksum, C::BatchRecords];
+        read.contains(&self.class)
+    }
+}
+
+impl Fates {
+    fn add(&mut self, other: &Self) {
+        self.flips += other.flips;
+        self.refused += other.refused;
+        self.detected += other.detected;
+        self.harmless += other.harmless;
+        self.rolled_back += other.rolled_back;
+    }
+}
+
+impl Rotten {
+    /// All sites together.
+    #[must_use]
+    pub fn total(&self) -> Fates {
+        let mut total = Fates::default();
+        self.sites.values().for_each(|fates| total.add(fates));
+        total
+    }
+}
+
+impl fmt::Display for Rotten {
+    /// A table.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |names: [&str; 3], cells: [String; 5]| {
+            write!(f, "{:9} {:7} {:14}", names[0], names[1], names[2])?;
+            cells.iter().try_for_each(|cell| write!(f, " {cell:>11}"))?;
+            writeln!(f)
+        };
+        row(["segment", "", "byte"], ["flips", "refused", "detected", "harmless", "rolled back"].map(str::to_owned))?;
+        let cells = |fates: &Fates| {
+            let Fates { flips, refused, detected, harmless, rolled_back } = *fates;
+            [flips, refused, detected, harmless, rolled_back].map(|number| number.to_string())
+        };
+        for (site, fates) in &self.sites {
+            let (kind, class) = (format!("{:?}", site.kind), format!("{:?}", site.class));
+            row([&kind, if site.is_closed { "closed" } else { "killed" }, &class], cells(fates))?;
+        }
+        row(["all", "", ""], cells(&self.total()))
+    }
+}
+
+/// Files of which the place of every class of byte is known.
+struct Specimen {
+    remains: Remains,
+    /// File and place of each byte.
+    places: BTreeMap<Site, Vec<(String, usize)>>,
+}
+
+impl Specimen {
+    fn of(remains: Remains, planted: Planted) -> Result<Self, String> {
+        let store = workload::open(&SimDisk::holding(remains.files.clone()), planted);
+        let store = store.map_err(|error| format!("it does not open: {}", error.with_causes()))?;
+        let topics = store.broker().topics("", usize::MAX).0;
+        let heads: BTreeMap<_, _> = topics.iter().map(|topic| (topic.id, topic.range().head)).collect();
+        let mut places = BTreeMap::<_, Vec<_>>::new();
+        for (name, content) in &remains.files {
+            let mut anatomy = Anatomy::of(content).ok_or_else(|| format!("{name} cannot be taken apart"))?;
+            anatomy.bury(|topic, end| heads.get(&topic).is_none_or(|head| end <= *head));
+            let kind = anatomy.kind;
+            let is_closed = remains.is_closed || kind == SegmentKind::Sealed;
+            for (class, at) in anatomy.places() {
+                let places: &mut Vec<_> = places.entry(Site { kind, is_closed, class }).or_default();
+                places.extend(at.into_iter().map(|at| (name.clone(), at)));
+            }
+        }
+        Ok(Self { remains, places })
+    }
+
+    /// A place at the site that had the fewest flips, of those that there are here.
+    fn choose(&self, report: &Rotten, rng: &mut Rng) -> (Site, &(String, usize)) {
+        let flips = |site: &Site| report.sites.get(site).map_or(0, |fates| fates.flips);
+        let (site, places) = self.places.iter().min_by_key(|(site, _)| flips(site)).expect("no file is empty");
+        (*site, &places[rng.index(places.len())])
+    }
+}
+
 impl Rot {
     /// Flips bits, one at a time, in what a run left, cleanly closed or not.
     ///
     /// # Errors
     /// Where a flip gave wrong data, or a panic.
     pub fn run(&self) -> Result<Rotten, String> {
-        let mut report = Rotten::default();
-        let mut seed = self.seed;
-        while report.flips < self.flips {
-            let mut rng = Rng::new(seed);
-            let mut run = Run::begin(SimDisk::default(), self.planted, Rng::new(rng.number()))
-                .map_err(|error| format!("seed {seed}: {error}"))?;
-            run.steps(STEPS);
-            run.disk.on_sync(None);
-            let known = Known::at(&run, u64::MAX);
-            let acks = known.history.appends.iter().map(|append| append.outcome.time());
-            let acks = acks.chain(known.history.commits.iter().map(|commit| commit.outcome.time()));
-            let last = acks.flatten().max().unwrap_or(0);
-            // What it looked like before the last commit was answered.
-            let before = Known::at(&run, last.saturating_sub(1));
-            let disk = run.disk.clone();
-            let is_closed = rng.percent(50);
-            let unclean = disk.files();
-            let files = match is_closed {
-                true => run.store.close().map(|()| disk.files()).map_err(|error| error.to_string())?,
-                false => unclean,
-            };
-            for _ in 0..200.min(self.flips - report.flips) {
-                let (name, at, bit) = choose(&files, &mut rng);
-                let mut damaged = files.clone();
-                damaged.get_mut(&name).expect("it was chosen among them")[at] ^= 1 << bit;
-                report.flips += 1;
-                let found = self.look(damaged, &known, (!is_closed).then_some(&before), &mut report);
-                found.map_err(|what| {
-                    format!("seed {seed}, bit {bit} of byte {at} of {name}, closed {is_closed}: {what}")
+        let (mut report, mut flips) = (Rotten::default(), 0);
+        for number in 0.. {
+            let seed = self.seed.wrapping_add(number);
+            if flips == self.flips {
+                break;
+            }
+            let (mut rng, is_closed) = (Rng::new(seed), number % 2 == 0);
+            let remains = Remains::of_run(Rng::new(rng.number()), STEPS, is_closed, self.planted);
+            let specimen = remains.and_then(|remains| Specimen::of(remains, self.planted));
+            let specimen = specimen.map_err(|what| format!("seed {seed}: {what}"))?;
+            for _ in 0..FLIPS.min(self.flips - flips) {
+                let (site, (name, at)) = specimen.choose(&report, &mut rng);
+                let bit = rng.below(8);
+                let mut damaged = specimen.remains.files.clone();
+                damaged.get_mut(name).expect("it was chosen among them")[*at] ^= 1 << bit;
+                flips += 1;
+                let fates = report.sites.entry(site).or_default();
+                fates.flips += 1;
+                self.look(damaged, &specimen.remains, fates).map_err(|what| {
+                    let state = specimen.remains.state();
+                    format!("seed {seed}, bit {bit} of byte {at} of {name}, {site:?}, files {state}: {what}")
                 })?;
             }
-            seed = seed.wrapping_add(1);
         }
         Ok(report)
     }
 
-    /// Opens damaged files and reads them. A file that was not closed may have lost its last commit: a bit of it that is
-    /// another cannot be told from a commit that was under way when the power went.
-    fn look(
-        &self,
-        files: BTreeMap<String, Vec<u8>>,
-        known: &Known,
-        before: Option<&Known>,
-        report: &mut Rotten,
-    ) -> Result<(), String> {
+    /// Opens damaged files and reads them.
+    fn look(&self, files: BTreeMap<String, Vec<u8>>, remains: &Remains, fates: &mut Fates) -> Result<(), String> {
         let disk = SimDisk::holding(files);
         let opened = catch_unwind(AssertUnwindSafe(|| workload::open(&disk, self.planted)));
         let Ok(store) = opened.map_err(|_| "opening it panicked".to_owned())? else {
-            report.refused += 1;
+            fates.refused += 1;
             return Ok(());
         };
+        let known = &remains.known;
         let read = catch_unwind(AssertUnwindSafe(|| workload::read_all(&store, &known.consumers, &known.heads)));
         let Ok(log) = read.map_err(|_| "reading it panicked".to_owned())? else {
-            report.detected += 1;
+            fates.detected += 1;
             return Ok(());
         };
-        match check(&known.history, &log) {
-            Ok(()) => report.harmless += 1,
-            Err(_) if before.is_some_and(|before| check(&before.history, &log).is_ok()) => report.rolled_back += 1,
-            Err(violation) => return Err(violation.to_string()),
+        match remains.judge(&log).map_err(|violation| violation.to_string())? {
+            Fate::Whole => fates.harmless += 1,
+            Fate::RolledBack => fates.rolled_back += 1,
         }
         Ok(())
     }
-}
-
-/// A bit: of each file as often as of every other, half of the time among its first pages, where the headers are.
-fn choose(files: &BTreeMap<String, Vec<u8>>, rng: &mut Rng) -> (String, usize, u64) {
-    let files: Vec<_> = files.iter().filter(|(_, content)| !content.is_empty()).collect();
-    let (name, content) = files[rng.index(files.len())];
-    let upto = if rng.percent(20) { content.len().min(4096) } else { content.len() };
-    (name.clone(), rng.index(upto), rng.below(8))
 }

@@ -57,10 +57,32 @@ pub(super) struct Image {
     pub(super) files: Vec<Vec<u8>>,
 }
 
-/// Which operation of which kind fails.
+/// A kind of operation of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskWork {
+    /// Reading a file.
+    Read,
+    /// Writing a file.
+    Write,
+    /// Making what was written to a file durable.
+    Sync,
+    /// Making a file longer or shorter.
+    SetLen,
+    /// Creating, opening, renaming, removing and listing files, and making names durable.
+    Names,
+}
+
+impl DiskWork {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::Sync, Self::SetLen, Self::Names];
+}
+
+/// Which operation fails, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The first that fails, counted from 0 over all operations that may fail.
+    /// The kinds of operations that may fail.
+    pub work: &'static [DiskWork],
+    /// The first that fails, counted from 0 over the operations of these kinds.
     pub at: u64,
     /// Whether all after it fail, too.
     pub sticky: bool,
@@ -76,7 +98,7 @@ struct State {
     start: Image,
     ops: Vec<Op>,
     fault: Option<Fault>,
-    /// Operations that might have failed.
+    /// Operations that might have failed since the fault was set.
     tried: u64,
     failed: u64,
     free: Option<u64>,
@@ -182,16 +204,17 @@ impl SimDisk {
 
 impl State {
     /// Whether the next operation fails.
-    fn try_one(&mut self) -> io::Result<()> {
+    fn try_one(&mut self, work: DiskWork) -> io::Result<()> {
+        let Some(fault) = self.fault.filter(|fault| fault.work.contains(&work)) else {
+            return Ok(());
+        };
         let number = self.tried;
         self.tried += 1;
-        match self.fault {
-            Some(fault) if number == fault.at || (fault.sticky && number > fault.at) => {
-                self.failed += 1;
-                Err(io::Error::new(fault.kind, "the disk fails, as it was told"))
-            }
-            _ => Ok(()),
+        if number != fault.at && !(fault.sticky && number > fault.at) {
+            return Ok(());
         }
+        self.failed += 1;
+        Err(io::Error::new(fault.kind, "the disk fails, as it was told"))
     }
 }
 
@@ -212,7 +235,7 @@ impl StorageBackend for SimFile {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.try_one()?;
+        state.try_one(DiskWork::Read)?;
         let is_bad = |bytes: &Range<u64>| offset < bytes.end && bytes.start < offset + out.len() as u64;
         if state.bad_sectors.as_ref().is_some_and(|(inode, bytes)| *inode == self.inode && is_bad(bytes)) {
             return Err(io::Error::other("the sector cannot be read"));
@@ -225,7 +248,7 @@ impl StorageBackend for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.try_one()?;
+        state.try_one(DiskWork::SetLen)?;
         state.now.files[self.inode].resize(at(len), 0);
         state.ops.push(Op::SetLen { inode: self.inode, len });
         Ok(())
@@ -237,14 +260,14 @@ impl StorageBackend for SimFile {
             probe();
         }
         let mut state = self.disk.state();
-        let (inode, tried) = (self.inode, state.try_one());
+        let (inode, tried) = (self.inode, state.try_one(DiskWork::Sync));
         state.ops.push(if tried.is_ok() { Op::Sync { inode } } else { Op::Forget { inode } });
         tried
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.try_one()?;
+        state.try_one(DiskWork::Write)?;
         let file = &mut state.now.files[self.inode];
         let part = file.get_mut(at(offset)..at(offset) + data.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         part.copy_from_slice(data);
@@ -256,7 +279,7 @@ impl StorageBackend for SimFile {
 impl Volume for SimDisk {
     fn create(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
         let mut state = self.state();
-        state.try_one().map_err(failed(name))?;
+        state.try_one(DiskWork::Names).map_err(failed(name))?;
         let inode = match state.now.names.get(name) {
             Some(inode) => *inode,
             None => {
@@ -272,14 +295,14 @@ impl Volume for SimDisk {
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn StorageBackend>>, StorageError> {
         let mut state = self.state();
-        state.try_one().map_err(failed(name))?;
+        state.try_one(DiskWork::Names).map_err(failed(name))?;
         let inode = state.now.names.get(name).copied();
         Ok(inode.map(|inode| Box::new(SimFile { disk: self.clone(), inode }) as Box<dyn StorageBackend>))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {
         let mut state = self.state();
-        state.try_one().map_err(failed(from))?;
+        state.try_one(DiskWork::Names).map_err(failed(from))?;
         let inode = state.now.names.remove(from).ok_or(io::ErrorKind::NotFound.into()).map_err(failed(from))?;
         state.now.names.insert(to.to_owned(), inode);
         state.ops.push(Op::Rename { from: from.to_owned(), to: to.to_owned(), inode });
@@ -288,7 +311,7 @@ impl Volume for SimDisk {
 
     fn remove(&self, name: &str) -> Result<(), StorageError> {
         let mut state = self.state();
-        state.try_one().map_err(failed(name))?;
+        state.try_one(DiskWork::Names).map_err(failed(name))?;
         state.now.names.remove(name).ok_or(io::ErrorKind::NotFound.into()).map_err(failed(name))?;
         state.ops.push(Op::Remove { name: name.to_owned() });
         Ok(())
@@ -296,13 +319,13 @@ impl Volume for SimDisk {
 
     fn list(&self) -> Result<Vec<String>, StorageError> {
         let mut state = self.state();
-        state.try_one().map_err(failed("the directory"))?;
+        state.try_one(DiskWork::Names).map_err(failed("the directory"))?;
         Ok(state.now.names.keys().cloned().collect())
     }
 
     fn sync(&self) -> Result<(), StorageError> {
         let mut state = self.state();
-        state.try_one().map_err(failed("the directory"))?;
+        state.try_one(DiskWork::Names).map_err(failed("the directory"))?;
         if !state.skips_directory_syncs {
             state.ops.push(Op::SyncDirectory);
         }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, io, sync::Arc};
 use super::{
     Rng, SimDisk,
     cut::Cutter,
-    disk::Fault,
+    disk::{DiskWork, Fault},
     workload::{self, Run},
 };
 use crate::{
@@ -48,7 +48,8 @@ pub fn interrupt_salvage(seed: u64) -> Result<Interrupted, String> {
     for sticky in [true, false] {
         for at in 0.. {
             let copy = SimDisk::default();
-            copy.set_fault(Some(Fault { at, sticky, kind: io::ErrorKind::StorageFull }));
+            let (work, kind) = (&DiskWork::ALL, io::ErrorKind::StorageFull);
+            copy.set_fault(Some(Fault { work, at, sticky, kind }));
             let salvaged = salvage(&source, &copy);
             if copy.failed() == 0 {
                 break;

@@ -3,12 +3,7 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use super::{
-    Rng, SimDisk, check,
-    history::Stored,
-    powercut::Known,
-    workload::{self, Run},
-};
+use super::{Rng, SimDisk, history::Stored, remains::Remains, workload};
 use crate::{
     broker::{self, ProducerState, Report, Stepped, StorageError},
     planted::Planted,
@@ -69,18 +64,12 @@ struct HeldTopic {
     records: BTreeMap<u64, Option<Stored>>,
 }
 
-/// A run, and what was left of it.
-struct Left {
-    run: Known,
-    producers: Vec<ProducerState>,
-    consumers: Vec<ConsumerId>,
+/// What a run left, and what is in it.
+struct Ruins {
+    remains: Remains,
     held: Held,
     /// Records in all batches, also those of which nobody reads any more.
     records: u64,
-    files: BTreeMap<String, Vec<u8>>,
-    is_closed: bool,
-    /// Before the last commit was answered.
-    before: Known,
 }
 
 impl Ruin {
@@ -93,14 +82,14 @@ impl Ruin {
         let mut seed = self.seed;
         while report.damages < self.damages {
             let mut rng = Rng::new(seed);
-            let left = Left::by(&mut rng).map_err(|what| format!("seed {seed}: {what}"))?;
+            let left = Ruins::of_run(&mut rng).map_err(|what| format!("seed {seed}: {what}"))?;
             for number in 0..DAMAGES.min(self.damages - report.damages) {
-                let mut damaged = Damaged { files: left.files.clone(), bad_sectors: None, is_one_bit: false };
+                let mut damaged = Damaged { files: left.remains.files.clone(), bad_sectors: None, is_one_bit: false };
                 let what = damaged.damage(&mut rng);
                 report.damages += 1;
                 let judged = left.judge(&damaged, &mut report);
                 judged.map_err(|wrong| {
-                    let state = if left.is_closed { "closed" } else { "not closed" };
+                    let state = left.remains.state();
                     format!("seed {seed}, damage {number}, files {state}, {what}: {wrong}")
                 })?;
             }
@@ -110,32 +99,18 @@ impl Ruin {
     }
 }
 
-impl Left {
-    fn by(rng: &mut Rng) -> Result<Self, String> {
-        let run = Run::begin(SimDisk::default(), Planted::default(), Rng::new(rng.number()));
-        let mut run = run.map_err(|error| error.to_string())?;
-        run.steps(STEPS);
-        run.disk.on_sync(None);
-        let known = Known::at(&run, u64::MAX);
-        let acks = known.history.appends.iter().map(|append| append.outcome.time());
-        let acks = acks.chain(known.history.commits.iter().map(|commit| commit.outcome.time()));
-        let last = acks.flatten().max().unwrap_or(0);
-        let before = Known::at(&run, last.saturating_sub(1));
-        let (producers, consumers) = (run.producers(u64::MAX), run.consumer_ids());
-        let disk = run.disk.clone();
-        let is_closed = rng.percent(50);
-        let unclean = disk.files();
-        let files = match is_closed {
-            true => run.store.close().map(|()| disk.files()).map_err(|error| error.to_string())?,
-            false => unclean,
-        };
+impl Ruins {
+    fn of_run(rng: &mut Rng) -> Result<Self, String> {
+        let (of_run, is_closed) = (Rng::new(rng.number()), rng.percent(50));
+        let remains = Remains::of_run(of_run, STEPS, is_closed, Planted::default())?;
+        let files = &remains.files;
         let (report, _) = Damaged { files: files.clone(), bad_sectors: None, is_one_bit: false }.audited()?;
         let report = report.map_err(|error| error.with_causes())?;
         if !report.is_intact() || report.segments != files.len() {
             return Err(format!("what nobody damaged is not intact: {report:?}"));
         }
-        let held = Held::of(files.clone(), &producers, &consumers)?;
-        Ok(Self { run: known, producers, consumers, held, records: report.records, files, is_closed, before })
+        let held = Held::of(files.clone(), &remains.producers, &remains.known.consumers)?;
+        Ok(Self { remains, held, records: report.records })
     }
 
     fn judge(&self, damaged: &Damaged, tried: &mut Ruined) -> Result<(), String> {
@@ -155,15 +130,11 @@ impl Left {
         if report.is_intact() {
             tried.harmless += 1;
             let store = opened.map_err(|error| format!("it is intact, and does not open: {}", error.with_causes()))?;
-            let log = workload::read_all(&store, &self.consumers, &self.run.heads);
+            let known = &self.remains.known;
+            let log = workload::read_all(&store, &known.consumers, &known.heads);
             let log = log.map_err(|error| format!("it is intact, and cannot be read: {error}"))?;
-            // Of a file that was not closed, a damaged last commit is one that was under way.
-            let is_before = || !self.is_closed && check(&self.before.history, &log).is_ok();
-            return match check(&self.run.history, &log) {
-                Ok(()) => Ok(()),
-                Err(_) if is_before() => Ok(()),
-                Err(violation) => Err(format!("it is intact, and {violation}")),
-            };
+            let judged = self.remains.judge(&log);
+            return judged.map(drop).map_err(|violation| format!("it is intact, and {violation}"));
         }
         tried.found += 1;
         tried.refused += u64::from(opened.is_err());
@@ -177,7 +148,7 @@ impl Left {
         if !again.is_intact() {
             return Err(format!("the copy is not intact: {again:?}, of {report:?}"));
         }
-        let held = Held::of(copy.files(), &self.producers, &self.consumers)?;
+        let held = Held::of(copy.files(), &self.remains.producers, &self.remains.known.consumers)?;
         let lost_before = tried.lost;
         for (id, topic) in &self.held.topics {
             tried.records += topic.records.len() as u64;

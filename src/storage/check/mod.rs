@@ -8,6 +8,8 @@
 //!
 //! Nothing here writes to what it looks at, and nothing knows what the entries mean: the broker does, and judges.
 
+#[cfg(feature = "trial")]
+mod anatomy;
 mod damage;
 mod journal_stream;
 mod overlay;
@@ -19,6 +21,8 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "trial")]
+pub use anatomy::{Anatomy, ByteClass, SegmentKind};
 pub use damage::{Damage, Loss};
 pub use read_only_dir::ReadOnlyDir;
 pub use salvage_writer::SalvageWriter;

@@ -51,8 +51,8 @@ struct Geometry {
 
 /// A page, and the checksum that it should have.
 #[derive(Clone, Copy, Debug)]
-struct Link {
-    page: u64,
+pub(super) struct Link {
+    pub(super) page: u64,
     checksum: u128,
 }
 
@@ -60,6 +60,9 @@ struct Link {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slot {
     root: Link,
+    /// The root of what the database keeps for itself.
+    #[cfg(feature = "trial")]
+    system: Option<Link>,
     /// Grows from commit to commit.
     commit: u64,
     /// Whether its checksum is right.
@@ -104,6 +107,19 @@ type Each<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StorageError> + 'a;
 pub(super) struct RawFile<'a> {
     file: &'a dyn StorageBackend,
     len: u64,
+}
+
+#[cfg(feature = "trial")]
+impl Slot {
+    /// The pages at the roots of the list of tables, and of that of the database itself.
+    pub(super) fn roots(self) -> (u64, Option<u64>) {
+        (self.root.page, self.system.map(|link| link.page))
+    }
+
+    /// Where a page is, and how long.
+    pub(super) fn place(self, page: u64) -> Option<(u64, usize)> {
+        self.geometry.place(page)
+    }
 }
 
 impl Geometry {
@@ -191,7 +207,14 @@ impl<'a> RawFile<'a> {
             let slot = &header[at..at + 128];
             let is_used = slot[0] == SLOT_FORMAT && slot[1] != 0;
             let is_intact = u128_at(slot, 112)? == XxHash3_128::oneshot(&slot[..112]);
-            is_used.then_some(Slot { root: Link::read(slot, 8)?, commit: u64_at(slot, 104)?, is_intact, geometry })
+            is_used.then_some(Slot {
+                root: Link::read(slot, 8)?,
+                #[cfg(feature = "trial")]
+                system: Link::read(slot, 40).filter(|_| slot[2] != 0),
+                commit: u64_at(slot, 104)?,
+                is_intact,
+                geometry,
+            })
         };
         order.into_iter().filter_map(slot).collect()
     }
@@ -249,7 +272,7 @@ impl<'a> RawFile<'a> {
     }
 
     /// The bytes of a page; `None` when there is no such page, or the disk cannot read it.
-    fn page(&self, slot: Slot, page: u64) -> Option<Vec<u8>> {
+    pub(super) fn page(&self, slot: Slot, page: u64) -> Option<Vec<u8>> {
         let (start, bytes) = slot.geometry.place(page)?;
         let is_there = start.checked_add(bytes as u64).is_some_and(|end| end <= self.len);
         let mut memory = vec![0; if is_there { bytes } else { 0 }];
@@ -324,20 +347,20 @@ impl<'a> Walk<'a> {
 }
 
 /// A page of a tree.
-struct Page<'a> {
+pub(super) struct Page<'a> {
     /// The bytes that the checksum is of.
-    used: &'a [u8],
-    content: Content<'a>,
+    pub(super) used: &'a [u8],
+    pub(super) content: Content<'a>,
 }
 
-enum Content<'a> {
+pub(super) enum Content<'a> {
     Leaf(Vec<Pair<'a>>),
     Branch(Vec<Link>),
 }
 
 impl<'a> Page<'a> {
     /// `None` when it does not make sense.
-    fn read(page: &'a [u8], widths: Widths) -> Option<Self> {
+    pub(super) fn read(page: &'a [u8], widths: Widths) -> Option<Self> {
         match *page.first()? {
             LEAF => {
                 let (pairs, end) = pairs(page, widths)?;
@@ -371,7 +394,7 @@ impl Link {
 }
 
 /// A key and its value.
-type Pair<'a> = (&'a [u8], &'a [u8]);
+pub(super) type Pair<'a> = (&'a [u8], &'a [u8]);
 
 /// The pairs of a leaf, and where the last one ends; `None` when that does not make sense.
 fn pairs(page: &[u8], widths: Widths) -> Option<(Vec<Pair<'_>>, usize)> {

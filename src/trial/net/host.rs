@@ -9,7 +9,12 @@ use tokio::{
 };
 
 use super::{
-    super::{Rng, SimDisk, cut::Cutter, disk::Fault, workload},
+    super::{
+        Rng, SimDisk,
+        cut::Cutter,
+        disk::{DiskWork, Fault},
+        workload,
+    },
     network::Network,
     trace::Trace,
 };
@@ -166,7 +171,8 @@ async fn serve(
             // The disk goes first, in the middle of a commit if one is asked for in time. What was said before, or rightly
             // or wrongly about that commit, may still get out.
             drop(timeout(LAST_COMMIT, store.wait()).await);
-            disk.set_fault(Some(Fault { at, sticky: true, kind: std::io::ErrorKind::Other }));
+            let (work, kind) = (&DiskWork::ALL, std::io::ErrorKind::Other);
+            disk.set_fault(Some(Fault { work, at, sticky: true, kind }));
             store.step();
             let ops = disk.ops();
             // A machine without power does not tell anybody that it cannot read.
