@@ -1,6 +1,9 @@
 //! `connectify check`: is a data directory as it was written, and what can be saved of it?
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use connectify::server::{DataDir, FoundDamage, LostRange, Report, StorageError, hide_caught_panics};
 use serde::Serialize;
@@ -165,8 +168,8 @@ impl Checked {
 fn with_advice(error: StorageError, target: Option<&Path>) -> anyhow::Error {
     match (&error, target) {
         // It is somebody else's.
-        (StorageError::NotEmpty(_) | StorageError::Locked(_), _) => error.into(),
-        (_, Some(target)) if target.exists() => {
+        (StorageError::NotEmpty(_) | StorageError::Nested(..) | StorageError::Locked(_), _) => error.into(),
+        (_, Some(target)) if fs::read_dir(target).is_ok_and(|mut entries| entries.next().is_some()) => {
             let advice = format!("{} is not complete: remove it before salvaging again", target.display());
             anyhow::Error::from(error).context(advice)
         }

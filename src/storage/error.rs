@@ -14,6 +14,9 @@ pub enum StorageError {
     /// The directory that data was to be copied into holds something already.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),
+    /// The directory that data was to be copied into is within the one that it comes from, or the other way round.
+    #[error("{} and {} are one directory, or one is in the other", .0.display(), .1.display())]
+    Nested(PathBuf, PathBuf),
     /// Data was copied into the directory, but not all of it.
     #[error("a salvage into this directory did not finish: remove the directory, and salvage again")]
     IncompleteCopy,
@@ -112,6 +115,7 @@ impl StorageError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         let is_lasting = matches!(self, Self::Locked(_) | Self::NoData(_) | Self::NotEmpty(_) | Self::IncompleteCopy);
+        let is_lasting = is_lasting || matches!(self, Self::Nested(..));
         !is_lasting && !matches!(self, Self::NewerFormat { .. } | Self::Corrupted(_))
     }
 }

@@ -56,6 +56,7 @@ pub(crate) use faulty_volume::FaultyVolume;
 pub use guard::hide_caught_panics;
 pub use memory_volume::MemoryVolume;
 pub use redb_engine::{Background, EngineOptions, RedbEngine};
+pub(crate) use volume::LOCK;
 pub use volume::{DirVolume, Volume};
 
 /// What a file of a [`Volume`] can do.

@@ -59,6 +59,9 @@ pub trait Volume: Send + Sync + fmt::Debug {
     fn free_bytes(&self) -> Option<u64>;
 }
 
+/// The file of a directory that is locked while somebody has it.
+pub(crate) const LOCK: &str = "LOCK";
+
 /// A directory that this process has for itself.
 #[derive(Debug)]
 pub struct DirVolume {
@@ -85,7 +88,7 @@ impl DirVolume {
                 sync_dir(parent)?;
             }
         }
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("LOCK"));
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
         let lock = lock.map_err(io("opening the lock file of"))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, spare: Spare::default(), _lock: lock }),

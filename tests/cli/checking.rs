@@ -83,6 +83,9 @@ fn what_is_no_data_directory_is_2() {
     let said = check(data.path(), &["--salvage", directory.path().to_str().expect("a plain path")]).failed(2);
     assert!(said.contains("is not empty"), "{said}");
     assert_eq!(contents(directory.path()).len(), 1);
+    let inside = data.path().join("saved");
+    let said = check(data.path(), &["--salvage", inside.to_str().expect("a plain path")]).failed(2);
+    assert!(said.contains("one is in the other") && !inside.exists(), "{said}");
 }
 
 /// Nothing in the only file can be read: nothing is saved, and nobody takes what was begun for the data.

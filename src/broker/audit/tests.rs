@@ -79,6 +79,28 @@ fn a_topic_whose_creation_is_damaged_is_saved_though_a_later_one_is_known() {
     assert_eq!(copied.read(&name, crate::record::Offset(0), usize::MAX).expect("reads").len(), 5);
 }
 
+/// Batches of a topic whose creation was damaged were kept under a name that was made up, and a user's topic got that very
+/// name later: the first one was taken for deleted, and its records were gone.
+#[test]
+fn a_made_up_name_that_somebody_else_has_is_made_up_anew() {
+    let volume = MemoryVolume::default();
+    let mut store = open(&volume);
+    let one = register(&mut store, "aaaa-one");
+    append(&mut store, &one, 0..5);
+    let made_up = format!("salvaged-{}", one.topic);
+    let theirs = register(&mut store, &made_up);
+    append(&mut store, &theirs, 0..3);
+    damage(&volume, b"aaaa-one");
+    let (report, copy) = salvage(&volume);
+    assert!(!report.is_intact() && report.records == 8, "{report:?}");
+    let copied = open(&copy);
+    let (topics, _) = copied.broker().topics("", 10);
+    let names: Vec<_> = topics.iter().map(|topic| topic.name.to_string()).collect();
+    assert_eq!(names, [made_up.clone(), format!("{made_up}-")]);
+    let records = |name: &str| copied.read(name, crate::record::Offset(0), usize::MAX).expect("reads").len();
+    assert_eq!((records(&made_up), records(&format!("{made_up}-"))), (3, 5));
+}
+
 /// The batches that are left of a topic whose creation was damaged, and whose deletion was not, bring nothing back.
 #[test]
 fn a_topic_whose_deletion_is_known_stays_deleted() {

@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{Event, Impossible, Producer, State};
+use super::{Event, Impossible, Producer, State, Topic};
 use crate::{
     broker::event,
     record::{BatchHeader, Offset, TopicId, TopicName},
@@ -104,11 +104,10 @@ impl State {
         let mut wrong = Ok(());
         match &event {
             Event::Topic(topic) => {
-                // Its deletion is missing.
                 let older = TopicName::new(&topic.name).ok().and_then(|name| self.names.get(&name).copied());
                 if let Some(older) = older.filter(|older| older.0 != topic.id) {
                     wrong = Err(Impossible("a topic has the name of another one"));
-                    self.delete_topic(older)?;
+                    self.make_way(older)?;
                 }
             }
             Event::Trimmed { topic, head } => {
@@ -123,8 +122,23 @@ impl State {
         self.apply(&event).and(wrong)
     }
 
+    /// Another topic takes the name of this one: its deletion is missing, unless the name was made up here.
+    fn make_way(&mut self, id: TopicId) -> Result<(), Impossible> {
+        let topic = self.topic_mut(id)?;
+        if !is_made_up(topic) {
+            return self.delete_topic(id);
+        }
+        let name = topic.name.clone();
+        // The old name is taken still, so this is another one.
+        let unused = self.unused_name(id);
+        self.topic_mut(id)?.name = unused.clone();
+        self.names.remove(&name);
+        self.names.insert(unused, id);
+        Ok(())
+    }
+
     fn unused_name(&self, id: TopicId) -> TopicName {
-        let mut name = format!("salvaged-{id}");
+        let mut name = format!("{MADE_UP}{id}");
         loop {
             let checked = TopicName::new(&name).expect("letters, digits and dashes, and not many");
             if !self.names.contains_key(&checked) {
@@ -135,12 +149,22 @@ impl State {
     }
 }
 
+/// How names begin that are made up.
+const MADE_UP: &str = "salvaged-";
+/// When topics were created of which nobody knows when: before all others.
+const UNKNOWN_US: u64 = 0;
+
+/// Whether nobody knows the name of this topic.
+fn is_made_up(topic: &Topic) -> bool {
+    topic.created.0 == UNKNOWN_US && topic.name.as_str().starts_with(MADE_UP)
+}
+
 /// A topic of which nobody knows the name any more.
 fn nameless(name: TopicName, id: TopicId) -> event::Topic {
     event::Topic {
         id: id.0,
         name: name.as_str().to_owned(),
-        created_us: 0,
+        created_us: UNKNOWN_US,
         retention_bytes: None,
         retention_age_us: None,
         head: 0,

@@ -4,12 +4,12 @@ use std::{
     fs::{self, File},
     io,
     os::unix::fs::FileExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use redb::StorageBackend;
 
-use crate::storage::{StorageError, Volume, files};
+use crate::storage::{LOCK, StorageError, Volume, files};
 
 /// A data directory that no server has, and that stays as it is: no file is opened for writing.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl ReadOnlyDir {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let path = path.into();
         let io = |what: &str| StorageError::io(format!("{what} {}", path.display()));
-        let lock = match File::open(path.join("LOCK")) {
+        let lock = match File::open(path.join(LOCK)) {
             Ok(lock) => match lock.try_lock_shared() {
                 Ok(()) => Some(lock),
                 Err(fs::TryLockError::WouldBlock) => return Err(StorageError::Locked(path)),
@@ -42,6 +42,14 @@ impl ReadOnlyDir {
             true => Err(StorageError::NoData(directory.path)),
             false => Ok(directory),
         }
+    }
+}
+
+impl ReadOnlyDir {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
