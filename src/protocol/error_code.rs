@@ -156,7 +156,7 @@ error_codes! {
     DiskFull = 96, "R",
     /// The disk failed while the request was being made durable: it may have been, or not.
     Indeterminate = 97, "RM",
-    /// The disk failed: nothing is appended until the server could open the store again.
+    /// The disk failed: nothing is appended until the server could open the store again, or a read gave nothing back.
     StorageFailed = 98, "R",
     /// What the disk gave back is not what was written.
     Corrupted = 99, "",

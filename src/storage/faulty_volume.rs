@@ -1,4 +1,6 @@
-//! A volume in memory whose disk can be made to fail, to fill up, and to lose power, for tests.
+//! A volume in memory whose disk can be made to fail, to fill up, and to lose power, for tests of the engine and the
+//! broker themselves. The simulated disk of `trial` can do more, but is in a room above theirs, and takes a broker that is
+//! driven step by step: here real threads work.
 
 use std::{
     collections::HashMap,

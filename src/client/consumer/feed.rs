@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     delivery::Delivery,
@@ -24,8 +24,10 @@ use super::{
     subscription::{self, Delivered, Opened, Subscription},
 };
 use crate::{
-    client::{Client, Error, backoff::Backoff, connection::RouteEnd, continuity::Continuity, error::Disconnect},
-    protocol::{Id, Start},
+    client::{
+        Client, Error, Refusal, backoff::Backoff, connection::RouteEnd, continuity::Continuity, error::Disconnect,
+    },
+    protocol::{ErrorCode, Id, Start},
     record::Offset,
 };
 
@@ -38,6 +40,8 @@ pub(super) struct Feed {
     /// Before a subscription is asked for again that the server has ended: it may end the next one as well.
     backoff: Backoff,
     pause: Duration,
+    /// Since when nothing came, because the server's disk fails.
+    failing_since: Option<Instant>,
     /// Follows what the server sends; its end is where the next subscription starts.
     continuity: Continuity,
     /// Where to subscribe, if not at the offset that comes next: the head, or a cursor, wherever that is by then.
@@ -64,6 +68,7 @@ impl Feed {
         Self {
             backoff: client.inner.settings.backoff(),
             pause: Duration::ZERO,
+            failing_since: None,
             client,
             topic,
             credit_bytes,
@@ -117,8 +122,10 @@ impl Feed {
                     }
                     Err(RouteEnd::Lost(why)) => {
                         tracing::debug!(topic = self.topic, next = %self.continuity.next(), %why, "subscription lost");
-                        if matches!(why, Disconnect::Refused(_)) {
-                            self.pause = self.backoff.delay_after_refusal();
+                        if let Disconnect::Refused(refusal) = why {
+                            if let Err(error) = self.refused(refusal) {
+                                return Poll::Ready(Some(Err(error)));
+                            }
                         }
                         self.source = Source::Idle;
                     }
@@ -127,6 +134,19 @@ impl Feed {
                 Source::Ended => return Poll::Ready(None),
             }
         }
+    }
+
+    /// The subscription was ended for now. A disk that fails for longer than any call would wait is for the reader to know.
+    fn refused(&mut self, refusal: Refusal) -> Result<(), Error> {
+        self.pause = self.backoff.delay_after_refusal();
+        let error = Error::Refused(refusal);
+        if error.code() == Some(ErrorCode::StorageFailed) {
+            let since = *self.failing_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= self.client.inner.settings.request_timeout {
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn subscribe(&mut self) -> impl Future<Output = Result<Opened, Error>> + use<> {
@@ -173,6 +193,7 @@ impl Feed {
         let (first, size) = (self.continuity.next(), bytes.len());
         let batch = self.continuity.accept(bytes)?;
         self.backoff.reset();
+        self.failing_since = None;
         if let Source::Live(subscription) = &mut self.source {
             subscription.consumed(size);
         }

@@ -44,7 +44,8 @@ use crate::{
 /// the next record. What shows is an error item:
 ///
 /// - [`Error::Gap`] says once that records are gone. The next item comes from behind the gap.
-/// - Any other error ends the stream: the topic was deleted, the data is damaged. [`Self::seek`] begins anew, also at
+/// - Any other error ends the stream: the topic was deleted, the data is damaged, the server's disk has failed to give it
+///   back for as long as a request may take. [`Self::seek`] begins anew, also at
 ///   [`Self::position`].
 ///
 /// **Where it stands** is known at two places. The *position* is the next record to be given by this object; reading and

@@ -287,6 +287,27 @@ async fn a_subscription_that_the_server_ends_again_and_again_is_asked_for_with_g
     assert_eq!(next_value(&mut consumer).await.0, 0);
 }
 
+/// A sector of the server's disk could not be read, and never will be: a consumer waited for it for ever, and said nothing.
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_keeps_failing_is_told_after_the_time_of_a_request() {
+    let (_server, mut peer, _client, mut consumer) = consuming(0, |builder| builder).await;
+    let began = tokio::time::Instant::now();
+    let server = async {
+        loop {
+            let mut subscribed = peer.subscribe(Start::Offset(0), 0).await;
+            subscribed.header.opcode = Opcode::Deliver as u16;
+            peer.refuse(&subscribed, ErrorCode::StorageFailed).await;
+        }
+    };
+    let error = tokio::select! {
+        record = consumer.next_record() => record.expect_err("nothing is delivered"),
+        () = server => unreachable!("it goes on for ever"),
+    };
+    assert_eq!((error.code(), error.is_retryable()), (Some(ErrorCode::StorageFailed), true));
+    assert!(began.elapsed() >= Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(consumer.next().await.is_none(), "the stream has ended");
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_starts_at_the_head_misses_nothing_when_the_head_moves_before() {
     let (_server, mut peer, client) = connected().await;
