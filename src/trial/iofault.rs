@@ -124,7 +124,7 @@ fn survives(run: Run, seed: u64, fault: Fault) -> Result<(), String> {
     run.disk.on_sync(None);
     let (known, disk) = (known(&run), run.disk.clone());
     drop(run.store);
-    if (fault.at % 2 == 0) == fault.sticky {
+    if fault.at.is_multiple_of(2) == fault.sticky {
         return survives_a_cut(&known, &disk, seed);
     }
     // What it had written is in the files, synced or not.

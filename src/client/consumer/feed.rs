@@ -122,10 +122,10 @@ impl Feed {
                     }
                     Err(RouteEnd::Lost(why)) => {
                         tracing::debug!(topic = self.topic, next = %self.continuity.next(), %why, "subscription lost");
-                        if let Disconnect::Refused(refusal) = why {
-                            if let Err(error) = self.refused(refusal) {
-                                return Poll::Ready(Some(Err(error)));
-                            }
+                        if let Disconnect::Refused(refusal) = why
+                            && let Err(error) = self.refused(refusal)
+                        {
+                            return Poll::Ready(Some(Err(error)));
                         }
                         self.source = Source::Idle;
                     }
