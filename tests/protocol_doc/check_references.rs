@@ -43,7 +43,6 @@ fn every_message_names_errors_that_exist_and_every_error_of_a_request_is_named()
         "IdleTimeout",
         "Indeterminate",
         "MalformedBody",
-        "StorageFailed",
         "TooManyConnections",
         "TooSlow",
         "UnknownMessageVersion",
