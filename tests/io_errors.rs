@@ -2,6 +2,8 @@
 //! length, and names: callers are told the truth, reads go on where they can, nothing acknowledged is lost, and the store
 //! goes on, or opens again, when the disk works again.
 
+#![allow(clippy::print_stderr, reason = "how many operations there were, for whoever runs it with --nocapture")]
+
 use std::io::ErrorKind;
 
 use connectify::trial::{DiskWork, Fault, Left, Weathered, weather};
@@ -10,7 +12,8 @@ use connectify::trial::{DiskWork, Fault, Left, Weathered, weather};
 const OPERATIONS: u64 = 300;
 /// Rounds of a run that has at least so many reads, writes and syncs.
 const LONG: usize = 200;
-/// Rounds of a run for operations that are rarer, and how many it has of them at least.
+/// Rounds of a run for operations that are rarer, and how many it has of them at least. With `CONNECTIFY_IO_ROUNDS=110`
+/// there are 300 of each kind, too, which takes minutes.
 const SHORT: usize = 22;
 const MIN_SET_LEN: u64 = 35;
 const MIN_NAMES: u64 = 70;
@@ -47,6 +50,10 @@ fn while_it_runs(seed: u64, rounds: usize, work: &'static [DiskWork], kind: Erro
         all.add(&report);
     }
     all
+}
+
+fn short() -> usize {
+    std::env::var("CONNECTIFY_IO_ROUNDS").map_or(SHORT, |rounds| rounds.parse().expect("a number of rounds"))
 }
 
 /// The same while files are opened and read that a run left.
@@ -119,7 +126,8 @@ fn the_disk_is_full() {
 #[test]
 fn a_file_cannot_be_made_longer_or_shorter() {
     for sticky in [false, true] {
-        let all = while_it_runs(4, SHORT, SET_LEN, ErrorKind::Other, sticky);
+        let all = while_it_runs(4, short(), SET_LEN, ErrorKind::Other, sticky);
+        eprintln!("{all:?}");
         assert!(all.faults > MIN_SET_LEN && all.read_meanwhile == all.faults, "{all:?}");
     }
 }
@@ -127,7 +135,8 @@ fn a_file_cannot_be_made_longer_or_shorter() {
 #[test]
 fn a_name_cannot_be_made_or_changed() {
     for sticky in [false, true] {
-        let all = while_it_runs(5, SHORT, NAMES, ErrorKind::Other, sticky);
+        let all = while_it_runs(5, short(), NAMES, ErrorKind::Other, sticky);
+        eprintln!("{all:?}");
         assert!(all.faults > MIN_NAMES && all.read_meanwhile > 0, "{all:?}");
     }
 }
