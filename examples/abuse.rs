@@ -67,13 +67,20 @@ fn scenario(name: &str) -> Outcome<&'static Scenario> {
 
 /// Abuses until stdin ends; says when it is in full swing, and at the end what came of it.
 async fn attack(scenario: &Scenario, address: SocketAddr) -> Outcome<()> {
-    let stage = Stage::new(address, scenario.peers, false);
+    let (began, stage) = (Instant::now(), Stage::new(address, scenario.peers, false));
     let abuse = tokio::spawn((scenario.run)(stage.clone()));
     stage.begun().await;
     println!("begun");
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    let lasted = began.elapsed();
     stage.end();
-    println!("{}", abuse.await?);
+    let tally = abuse.await?;
+    println!("{tally}");
+    let visits_per_second = (tally.get("connections") as f64 / lasted.as_secs_f64()).round() as u64;
+    if visits_per_second < scenario.visits_per_second {
+        let wanted = scenario.visits_per_second;
+        return Err(format!("{} came to {visits_per_second} connections a second of {wanted}", scenario.name).into());
+    }
     Ok(())
 }
 
