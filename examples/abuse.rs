@@ -76,10 +76,9 @@ async fn attack(scenario: &Scenario, address: SocketAddr) -> Outcome<()> {
     stage.end();
     let tally = abuse.await?;
     println!("{tally}");
-    let visits_per_second = (tally.get("connections") as f64 / lasted.as_secs_f64()).round() as u64;
-    if visits_per_second < scenario.visits_per_second {
-        let wanted = scenario.visits_per_second;
-        return Err(format!("{} came to {visits_per_second} connections a second of {wanted}", scenario.name).into());
+    let (came, wanted) = (tally.get("connections") as f64 / lasted.as_secs_f64(), scenario.visits_per_second);
+    if came < wanted as f64 {
+        return Err(format!("{} came to {came:.0} connections a second of {wanted}", scenario.name).into());
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ impl Drop for Turn {
         let next = self.0.waiting().give_on();
         if let Some(waiter) = next {
             // One that has just ceased to wait gives it on in turn.
-            drop(waiter.send(Turn(self.0.clone())));
+            drop(waiter.send(Self(self.0.clone())));
         }
     }
 }

@@ -34,14 +34,26 @@ impl Vain {
 
 fn is_wrong_in_itself(code: ErrorCode) -> bool {
     use ErrorCode as Code;
-    match code {
-        Code::HelloRepeated | Code::UnknownOpcode | Code::UnknownMessageVersion | Code::MalformedBody => true,
-        Code::LimitExceeded | Code::InvalidName | Code::InvalidRetention => true,
-        Code::BatchMalformed | Code::BatchChecksum | Code::BatchVersion | Code::BatchTooLarge => true,
-        Code::RecordTooLarge | Code::UnknownCompression | Code::BadCompression => true,
-        Code::CountMismatch | Code::BadSequenceRange => true,
-        _ => false,
-    }
+    let is_wrong_frame =
+        matches!(code, Code::HelloRepeated | Code::UnknownOpcode | Code::UnknownMessageVersion | Code::MalformedBody);
+    let is_wrong_value = matches!(code, Code::LimitExceeded | Code::InvalidName | Code::InvalidRetention);
+    is_wrong_frame || is_wrong_value || is_wrong_batch(code)
+}
+
+fn is_wrong_batch(code: ErrorCode) -> bool {
+    use ErrorCode as Code;
+    matches!(
+        code,
+        Code::BatchMalformed
+            | Code::BatchChecksum
+            | Code::BatchVersion
+            | Code::BatchTooLarge
+            | Code::RecordTooLarge
+            | Code::UnknownCompression
+            | Code::BadCompression
+            | Code::CountMismatch
+            | Code::BadSequenceRange
+    )
 }
 
 /// How fast a connection is read that asks in vain. Nothing else slows it down, and nothing is refused for it: what it
