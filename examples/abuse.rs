@@ -67,13 +67,19 @@ fn scenario(name: &str) -> Outcome<&'static Scenario> {
 
 /// Abuses until stdin ends; says when it is in full swing, and at the end what came of it.
 async fn attack(scenario: &Scenario, address: SocketAddr) -> Outcome<()> {
-    let stage = Stage::new(address, scenario.peers, false);
+    let (began, stage) = (Instant::now(), Stage::new(address, scenario.peers, false));
     let abuse = tokio::spawn((scenario.run)(stage.clone()));
     stage.begun().await;
     println!("begun");
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    let lasted = began.elapsed();
     stage.end();
-    println!("{}", abuse.await?);
+    let tally = abuse.await?;
+    println!("{tally}");
+    let (came, wanted) = (tally.get("connections") as f64 / lasted.as_secs_f64(), scenario.visits_per_second);
+    if came < wanted as f64 {
+        return Err(format!("{} came to {came:.0} connections a second of {wanted}", scenario.name).into());
+    }
     Ok(())
 }
 

@@ -110,6 +110,24 @@ pub const DEFAULT_TAIL_CACHE_BYTES: usize = 12 * MIB;
 /// Time that a graceful shutdown may take.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
+// ---- the pace of those who ask in vain ----
+
+/// Requests of one connection that are wrong in themselves, Pings, and frames without an effect: so many are read as
+/// fast as they come. A client in another language that is being written makes some, and a flood soon has them spent.
+pub const VAIN_REQUESTS_AT_ONCE: u32 = 1_024;
+/// And so many a second afterwards.
+pub const VAIN_REQUESTS_PER_SECOND: u32 = 1_000;
+/// For so long, and for as long as tokens are owed, nothing is read: the larger, the fewer wake-ups.
+pub const PACING_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that are turned away for what they sent: so many are told at once, over the whole server.
+pub const TURNED_AWAY_AT_ONCE: u32 = 128;
+/// And so many a second afterwards.
+pub const TURNED_AWAY_PER_SECOND: u32 = 100;
+/// Longest time that the pace adds to anything.
+pub const MAX_PACING_DELAY: Duration = Duration::from_secs(1);
+/// Connections whose GoAway waits; beyond that it does not.
+pub const MAX_DELAYED_GOAWAYS: usize = 1_024;
+
 // ---- broker ----
 
 /// Most topics.

@@ -61,6 +61,10 @@ pub(crate) struct Args {
     /// Memory for recent records, from which consumers that keep up are served
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(limits::DEFAULT_TAIL_CACHE_BYTES as u64))]
     tail_cache_bytes: ByteSize,
+
+    /// Answer those who ask in vain as fast as they ask: for fuzzers
+    #[arg(long, hide = true)]
+    no_pacing: bool,
 }
 
 impl Args {
@@ -71,6 +75,7 @@ impl Args {
             .with_reserve_bytes(self.reserve_bytes.0)
             .with_max_connections(self.max_connections)
             .with_tail_cache_bytes(tail_cache_bytes);
+        let config = if self.no_pacing { config.without_pacing() } else { config };
         let config = match self.ephemeral {
             true => config.with_ephemeral(),
             false => config.with_data_dir(self.data.clone()),

@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub(super) inbound_budget_bytes: usize,
     pub(super) outbound_budget_bytes: usize,
     pub(super) credentials: Vec<u8>,
+    /// Whether those who ask in vain are slowed down.
+    pub(super) has_pacing: bool,
     /// How many requests a client is granted in flight; more are taken all the same.
     pub(super) granted_requests: usize,
 }
@@ -36,6 +38,7 @@ impl Default for ServerConfig {
             inbound_budget_bytes: DEFAULT_INBOUND_BUDGET_BYTES,
             outbound_budget_bytes: DEFAULT_OUTBOUND_BUDGET_BYTES,
             credentials: Vec::new(),
+            has_pacing: true,
             granted_requests: MAX_IN_FLIGHT_REQUESTS,
         }
     }
@@ -105,6 +108,15 @@ impl ServerConfig {
     #[must_use]
     pub fn with_credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
         self.credentials = credentials.into();
+        self
+    }
+
+    /// Answers also those who ask in vain as fast as it can: requests that are wrong in themselves, Pings, connections
+    /// that are turned away. For fuzzers and their like, which do nothing else. Default: a burst, and then about a
+    /// thousand a second on each connection, and a hundred connections a second.
+    #[must_use]
+    pub fn without_pacing(mut self) -> Self {
+        self.has_pacing = false;
         self
     }
 

@@ -19,6 +19,8 @@ mod session;
 mod shared;
 #[cfg(feature = "trial")]
 mod simulated;
+mod token_bucket;
+mod turned_away;
 
 pub use config::ServerConfig;
 

@@ -9,17 +9,19 @@ use std::{
     time::Instant,
 };
 
+use futures::FutureExt as _;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    sync::Notify,
+    io::{AsyncRead, AsyncWrite, Interest},
+    net::{TcpStream, tcp::OwnedReadHalf},
+    sync::{Notify, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     ServerConfig,
     checks::Checks,
-    session::{self, InboundBudget, OutboundBudget},
+    session::{self, HasLeft, InboundBudget, OutboundBudget},
+    turned_away::TurnedAway,
 };
 use crate::{
     broker::Broker,
@@ -37,6 +39,9 @@ pub(super) struct Shared {
     /// Bytes that may be read from the log and wait to be sent.
     pub(super) outbound: OutboundBudget,
     pub(super) checks: Checks,
+    pub(super) turned_away: TurnedAway,
+    /// Held by the one append that is a group of its own.
+    pub(super) large_appends: Arc<Semaphore>,
     connections: AtomicUsize,
     gone: Notify,
 }
@@ -52,6 +57,11 @@ impl Drop for Counted {
     }
 }
 
+/// What the system knows of it: the end of what a peer sends is seen before what comes first is read.
+fn has_left(reader: &OwnedReadHalf) -> bool {
+    reader.ready(Interest::READABLE).now_or_never().is_some_and(|ready| ready.is_ok_and(|ready| ready.is_read_closed()))
+}
+
 impl Shared {
     pub(super) fn new(broker: Broker, config: ServerConfig) -> Self {
         Self {
@@ -61,6 +71,8 @@ impl Shared {
             inbound: Arc::new(InboundBudget::new(config.inbound_budget_bytes)),
             outbound: OutboundBudget::new(config.outbound_budget_bytes),
             checks: Checks::new(),
+            turned_away: TurnedAway::new(),
+            large_appends: Arc::new(Semaphore::new(1)),
             connections: AtomicUsize::new(0),
             gone: Notify::new(),
             config,
@@ -103,17 +115,17 @@ impl Shared {
             return;
         };
         let (reader, writer) = stream.into_split();
-        self.serve(reader, writer, peer, counted);
+        self.serve(reader, has_left, writer, peer, counted);
     }
 
-    fn serve<R, W>(self: &Arc<Self>, reader: R, writer: W, peer: SocketAddr, counted: Counted)
+    fn serve<R, W>(self: &Arc<Self>, reader: R, has_left: HasLeft<R>, writer: W, peer: SocketAddr, counted: Counted)
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let shared = self.clone();
         tokio::spawn(async move {
-            session::run(shared, reader, writer, peer).await;
+            session::run(shared, reader, has_left, writer, peer).await;
             drop(counted);
         });
     }
@@ -126,7 +138,7 @@ impl Shared {
     {
         let (reader, writer) = tokio::io::split(stream);
         if let Some(counted) = self.count() {
-            self.serve(reader, writer, peer, counted);
+            self.serve(reader, |_| false, writer, peer, counted);
         }
     }
 

@@ -7,9 +7,9 @@ use connectify::protocol::Ping;
 use super::{Stage, Tally, peer::Peer};
 
 /// Between the connections of one peer.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(40);
 /// At least so many for each.
-const VISITS: u64 = 30;
+const VISITS: u64 = 8;
 
 /// Every third leaves by a reset, and every third right after Hello.
 pub(crate) async fn reconnects(stage: Stage) -> Tally {

@@ -15,12 +15,21 @@ pub(crate) struct Scenario {
     pub(crate) record_bytes: usize,
     /// What the server wants to be shown.
     pub(crate) credentials: &'static str,
+    /// Connections that the abusers have to come to, or it is not this abuse; 0 where that is not the point.
+    pub(crate) visits_per_second: u64,
     pub(crate) run: fn(Stage) -> Abuse,
 }
 
 macro_rules! scenario {
     ($name:literal, $peers:literal, $run:path) => {
-        Scenario { name: $name, peers: $peers, record_bytes: 200, credentials: "", run: |stage| Box::pin($run(stage)) }
+        Scenario {
+            name: $name,
+            peers: $peers,
+            record_bytes: 200,
+            credentials: "",
+            visits_per_second: 0,
+            run: |stage| Box::pin($run(stage)),
+        }
     };
 }
 
@@ -34,7 +43,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     scenario!("hellos", 8, floods::hellos),
     scenario!("unread", 20, unread::unread),
     scenario!("strangers", 16, strangers::strangers),
-    scenario!("reconnects", 10, reconnects::reconnects),
+    Scenario { visits_per_second: 1000, ..scenario!("reconnects", 44, reconnects::reconnects) },
     scenario!("greedy", 1, greedy::greedy),
     Scenario { credentials: intruders::CREDENTIALS, ..scenario!("intruders", 16, intruders::intruders) },
     scenario!("bombs", 8, bombs::bombs),

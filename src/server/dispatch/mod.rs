@@ -56,6 +56,7 @@ pub(super) async fn dispatch(context: &Arc<Context>, frame: Frame, admitted: Adm
     let opcode = Opcode::from_number(header.opcode);
     if header.is_answer {
         return if opcode == Some(Opcode::Ping) {
+            context.vain.note();
             Ok(())
         } else {
             Err(bad_frame("only a Ping is answered to a server"))
@@ -66,10 +67,11 @@ pub(super) async fn dispatch(context: &Arc<Context>, frame: Frame, admitted: Adm
     }
     if opcode == Some(Opcode::Credit) {
         // It has no answer, so none that refuses it.
-        if let Ok((Credit { subscription_id, bytes }, _)) = decode_request::<Credit>(&frame)
-            && header.has_known_version()
-        {
-            context.subscriptions.credit(subscription_id, bytes);
+        let credit = decode_request::<Credit>(&frame).ok().filter(|_| header.has_known_version());
+        let is_taken =
+            credit.is_some_and(|(credit, _)| context.subscriptions.credit(credit.subscription_id, credit.bytes));
+        if !is_taken {
+            context.vain.note();
         }
         return Ok(());
     }
@@ -102,7 +104,10 @@ impl Call {
             Opcode::GoAway | Opcode::Deliver | Opcode::Credit => {
                 self.refuse(ErrorCode::UnknownOpcode, format!("{} is not a request to a server", opcode.name()));
             }
-            Opcode::Ping => self.at_once(frame, |_, _: Ping| Ok(PingAnswer::default())),
+            Opcode::Ping => {
+                self.context.vain.note();
+                self.at_once(frame, |_, _: Ping| Ok(PingAnswer::default()));
+            }
             Opcode::ServerInfo => self.at_once(frame, admin::server_info),
             Opcode::CreateTopic => self.waiting(frame, admin::create_topic),
             Opcode::DeleteTopic => self.waiting(frame, admin::delete_topic),
@@ -132,6 +137,7 @@ impl Call {
     }
 
     fn refuse_with(self, error: &ErrorBody) {
+        self.context.vain.note_refusal(error);
         let frame = encode_error(self.header, error);
         self.answer(frame, None);
     }

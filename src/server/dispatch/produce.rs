@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 use super::{
@@ -12,13 +13,13 @@ use super::{
 };
 use crate::{
     broker::{self, Appended, Appending},
-    limits::{MAX_APPEND_COMMITS, MAX_APPEND_PARTS},
+    limits::{MAX_APPEND_COMMITS, MAX_APPEND_PARTS, MAX_GROUP_BYTES},
     protocol::{
         Append, AppendAnswer, AppendedPart, ErrorBody, ErrorCode, Frame, ProducerState, ProducerStateAnswer,
         RegisterProducer, RegisterProducerAnswer, decode_request,
     },
     record::{Batch, BatchHeader, Compression, ConsumerId, Offset, ProducerId, TopicId, TopicName, check_name},
-    server::refusal::over_limit,
+    server::{refusal::over_limit, shared::Shared},
 };
 
 /// Batches that decompress to more than this are checked elsewhere: a connection may not keep others from being served.
@@ -55,20 +56,36 @@ pub(super) async fn producer_state(context: Arc<Context>, request: ProducerState
 
 /// The hot path: no task, the writer thread answers. Until the batches are checked, nothing behind them is read.
 pub(super) async fn append(call: Call, frame: Frame) {
+    let bytes = frame.body.len();
     let checked = match decode_request::<Append>(&frame) {
         Ok((request, batches)) if decompressed_bytes(&batches) > MAX_BYTES_AT_ONCE => {
-            call.context.shared.checks.run(move || check(&request, batches)).await
+            let bytes = decompressed_bytes(&batches);
+            call.context.shared.checks.run(bytes, move || check(&request, batches)).await
         }
         Ok((request, batches)) => check(&request, batches),
         Err(error) => Err(error.into()),
     };
     match checked {
         Ok(appending) => {
+            let turn = turn_of_large(&call.context.shared, bytes).await;
             let broker = call.context.shared.broker.clone();
-            broker.append(appending, Box::new(move |outcome| call.settle::<Append>(answered(outcome))));
+            let settle = move |outcome| {
+                drop(turn);
+                call.settle::<Append>(answered(outcome));
+            };
+            broker.append(appending, Box::new(settle));
         }
         Err(error) => call.refuse_with(&error),
     }
+}
+
+/// An append that is a group of its own holds up all others while it is written. So there is one of them on its way at a
+/// time: what arrives meanwhile is stored before the next one.
+async fn turn_of_large(shared: &Shared, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    if bytes <= MAX_GROUP_BYTES {
+        return None;
+    }
+    Some(shared.large_appends.clone().acquire_owned().await.expect("this semaphore is never closed"))
 }
 
 /// What batches decompress to, as far as their headers say it.

@@ -16,16 +16,25 @@ pub(super) struct Admission {
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     server: Arc<InboundBudget>,
+    /// The largest frame that the connection has finished, in bytes.
+    finished: AtomicUsize,
 }
 
 /// The server's bytes for requests: one part for frames that are still arriving, one for those that are all there.
 ///
 /// A frame that arrives takes its bytes in steps, ahead of what it has sent: who has sent little holds little. So that
 /// frames which hold a part and wait for more do not wait for each other, one at a time goes on without taking any.
+///
+/// A thousand peers that have stopped half-way hold all there is, and those that stand behind them take it when they are
+/// given up. So a part is kept for connections that have shown that they finish what they begin.
 pub(in crate::server) struct InboundBudget {
     arriving: Arc<Semaphore>,
     /// All of `arriving`.
     capacity: usize,
+    /// For frames of connections that have finished others of that size.
+    proven: Arc<Semaphore>,
+    /// All of `proven`.
+    proven_capacity: usize,
     /// Held by the frame that goes on; there is room for all of it beside `arriving`.
     last: Arc<Semaphore>,
     /// Frames that wait for either.
@@ -35,6 +44,8 @@ pub(in crate::server) struct InboundBudget {
 
 /// Room for arriving frames when the operator gave next to none.
 const MIN_ARRIVING_BYTES: usize = 1024 * 1024;
+/// What part of the room for arriving frames is for connections that have finished others.
+const PROVEN_PART: usize = 8;
 /// A frame with its length field.
 const MAX_BYTES: usize = MAX_FRAME_BYTES + 4;
 /// The first step, and the factor of the others, while there is plenty.
@@ -48,9 +59,13 @@ impl InboundBudget {
     pub(in crate::server) fn new(bytes: usize) -> Self {
         let part = (bytes / 2).max(MAX_BYTES);
         let arriving = (part - MAX_BYTES).max(MIN_ARRIVING_BYTES);
+        let proven = arriving / PROVEN_PART;
+        let arriving = arriving - proven;
         Self {
             arriving: Arc::new(Semaphore::new(arriving)),
             capacity: arriving,
+            proven: Arc::new(Semaphore::new(proven)),
+            proven_capacity: proven,
             last: Arc::new(Semaphore::new(1)),
             waiting: AtomicUsize::new(0),
             whole: Arc::new(Semaphore::new(part)),
@@ -59,8 +74,8 @@ impl InboundBudget {
 
     /// What is left of its parts.
     #[cfg(feature = "trial")]
-    pub(in crate::server) fn free(&self) -> [usize; 3] {
-        [&self.arriving, &self.last, &self.whole].map(|part| part.available_permits())
+    pub(in crate::server) fn free(&self) -> [usize; 4] {
+        [&self.arriving, &self.proven, &self.last, &self.whole].map(|part| part.available_permits())
     }
 
     /// Whether somebody waits for what arriving frames hold.
@@ -134,6 +149,7 @@ impl Admission {
             requests: Arc::new(Semaphore::new(MAX_IN_FLIGHT_REQUESTS)),
             bytes: Arc::new(Semaphore::new(MAX_IN_FLIGHT_BYTES)),
             server,
+            finished: AtomicUsize::new(0),
         }
     }
 
@@ -146,7 +162,7 @@ impl Admission {
     /// Waits until there is room for the next step of a frame of `bytes`, of which `has` are there. While it waits, the
     /// socket is not read.
     pub(super) async fn arrive(&self, arriving: &mut Arriving, has: usize, bytes: usize) {
-        let InboundBudget { arriving: budget, last, waiting, capacity, .. } = &*self.server;
+        let InboundBudget { arriving: budget, proven, proven_capacity, last, waiting, capacity, .. } = &*self.server;
         let large = (arriving.bytes * STEP_FACTOR).max(STEP_BYTES).min(bytes);
         let is_plenty = budget.available_permits() > capacity / 2;
         if is_plenty && let Ok(permit) = budget.clone().try_acquire_many_owned(count(large - arriving.bytes)) {
@@ -160,7 +176,12 @@ impl Admission {
         // What came unasked is at most one read, so a step is a small part of the budget.
         assert!(more <= *capacity, "{more} bytes are more than all of the budget");
         if arriving.held.is_none() {
-            return arriving.take(acquire(budget, more).await, small);
+            let is_proven = bytes <= self.finished.load(Relaxed).min(*proven_capacity);
+            return tokio::select! {
+                biased;
+                permit = acquire(budget, more) => arriving.take(permit, small),
+                permit = acquire(proven, bytes), if is_proven => arriving.take(permit, bytes),
+            };
         }
         tokio::select! {
             biased;
@@ -173,6 +194,7 @@ impl Admission {
     /// Waits until there is room for a frame of `bytes` that is all there. While it waits, the socket is not read.
     pub(super) async fn admit(&self, entered: Entered, bytes: usize) -> Admitted {
         let Entered { place, bytes: own } = entered;
+        self.finished.fetch_max(bytes, Relaxed);
         Admitted { place, _bytes: own, _server_bytes: acquire(&self.server.whole, bytes).await }
     }
 
@@ -284,5 +306,32 @@ mod tests {
             held.push(little);
         }
         assert!(!budget.is_wanted());
+    }
+
+    /// A thousand peers had sent one half of a frame of 30 KB each. An honest frame of 100 KB waited until all of them had
+    /// held the memory and were given up, for two seconds.
+    #[tokio::test]
+    async fn who_has_finished_frames_does_not_wait_for_those_who_have_not() {
+        let budget = budget();
+        let (stalled, honest) = (Admission::new(budget.clone()), Admission::new(budget.clone()));
+        honest.admit(honest.enter(100_000).await, 100_000).await;
+        let mut held = Vec::new();
+        let mut behind = Box::pin(async {
+            loop {
+                let mut half = Arriving::default();
+                tokio::task::yield_now().await;
+                stalled.arrive(&mut half, 15_000, 30_000).await;
+                held.push(half);
+            }
+        });
+        while !budget.is_wanted() {
+            assert!(poll!(&mut behind).is_pending());
+        }
+        let mut frame = Arriving::default();
+        honest.arrive(&mut frame, 2048, 100_000).now_or_never().expect("there is room for it");
+        assert_eq!(frame.room(), 100_000);
+        let mut larger = Arriving::default();
+        let mut waits = Box::pin(honest.arrive(&mut larger, 2048, 100_001));
+        assert!(poll!(&mut waits).is_pending(), "it has finished none of that size");
     }
 }

@@ -10,6 +10,7 @@ mod handshake;
 mod liveness;
 mod outbound;
 mod outbox;
+mod pace;
 mod reader;
 mod subscription;
 #[cfg(test)]
@@ -19,6 +20,8 @@ mod writer;
 pub(super) use admission::{Admitted, InboundBudget};
 pub(super) use outbound::OutboundBudget;
 pub(super) use outbox::{Held, Outbox};
+pub(super) use pace::Vain;
+pub(super) use reader::HasLeft;
 pub(super) use subscription::{Subscription, Subscriptions, read_within, reserve};
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -27,15 +30,17 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     sync::Mutex,
     task::JoinHandle,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{dispatch, shared::Shared};
+use super::{dispatch, shared::Shared, turned_away::is_fault_of_the_peer};
 use crate::{
     limits::{HANDSHAKE_TIMEOUT, MAX_IN_FLIGHT_REQUESTS, SHUTDOWN_TIMEOUT, WRITE_STALL_TIMEOUT},
     protocol::{ErrorBody, ErrorCode, encode_request},
 };
 use admission::Admission;
+use pace::Pace;
 use reader::Reader;
 
 /// How long and how much to go on reading after a GoAway: closing at once would reset the connection, and the peer
@@ -48,6 +53,7 @@ pub(super) struct Context {
     pub(super) shared: Arc<Shared>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) subscriptions: Subscriptions,
+    pub(super) vain: Vain,
     /// Largest frame that the peer takes.
     pub(super) max_frame_bytes: usize,
     /// Taken by whoever reads from the log for this connection.
@@ -81,7 +87,7 @@ impl<E: Into<ErrorBody>> From<E> for End {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn run<R, W>(shared: Arc<Shared>, stream: R, sink: W, peer: SocketAddr)
+pub(super) async fn run<R, W>(shared: Arc<Shared>, stream: R, has_left: HasLeft<R>, sink: W, peer: SocketAddr)
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send + 'static,
@@ -89,7 +95,7 @@ where
     let outbox = Arc::new(Outbox::default());
     let mut writer = tokio::spawn(writer::run(sink, outbox.clone(), shared.outbound.clone()));
     let ended = CancellationToken::new();
-    let mut reader = Reader::new(stream, shared.stopping.clone(), shared.inbound.clone());
+    let mut reader = Reader::new(stream, has_left, shared.stopping.clone(), shared.inbound.clone());
     let end = tokio::select! {
         biased;
         end = serve(&shared, &mut reader, &outbox, &ended) => end,
@@ -99,6 +105,10 @@ where
     ended.cancel();
     let last = if let End::GoAway(error) = &end {
         tracing::debug!(%peer, code = error.code, message = error.message, "closing the connection");
+        if is_fault_of_the_peer(error.known()) && shared.config.has_pacing {
+            reader.forget();
+            shared.stopping.run_until_cancelled(shared.turned_away.turn()).await;
+        }
         Some(encode_request(error, 0, Vec::new()))
     } else {
         None
@@ -127,6 +137,7 @@ async fn serve<R: AsyncRead + Unpin>(
         shared: shared.clone(),
         outbox: outbox.clone(),
         subscriptions: Subscriptions::default(),
+        vain: Vain::default(),
         max_frame_bytes,
         turn: Mutex::new(()),
         finishing: shared.stopping.child_token(),
@@ -149,12 +160,19 @@ async fn serve<R: AsyncRead + Unpin>(
 
 /// Reads requests until the session ends.
 async fn requests<R: AsyncRead + Unpin>(context: &Arc<Context>, reader: &mut Reader<R>, admission: &Admission) -> End {
+    let mut pace = Pace::new(Instant::now());
     loop {
         let (frame, admitted) = match reader.next(admission, &context.outbox).await {
             Ok(next) => next,
             Err(end) => return end,
         };
-        if let Err(end) = dispatch::dispatch(context, frame, admitted).await {
+        let handling = dispatch::dispatch(context, frame, admitted);
+        if let Err(end) = reader.deaf(handling).await {
+            return end;
+        }
+        if let Some(pause) = pace.pause(&context.vain).filter(|_| context.shared.config.has_pacing)
+            && let Err(end) = reader.pause(&context.outbox, pause).await
+        {
             return end;
         }
     }

@@ -1,12 +1,12 @@
 //! Reading frames off a socket, within the budgets and in time.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{BufMut as _, BytesMut};
 use futures::FutureExt as _;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -34,9 +34,13 @@ const LENGTH_BYTES: usize = 4;
 /// Less room than this is not worth a read.
 const MIN_SPARE_BYTES: usize = 512;
 
+/// Says whether the peer has closed the connection, also while something that it sent before is not read yet.
+pub(in crate::server) type HasLeft<R> = fn(&R) -> bool;
+
 /// The reading half of a connection.
 pub(super) struct Reader<R> {
     stream: R,
+    has_left: HasLeft<R>,
     buffer: BytesMut,
     decoder: FrameDecoder,
     liveness: Liveness,
@@ -48,11 +52,17 @@ pub(super) struct Reader<R> {
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
-    pub(super) fn new(stream: R, stopping: CancellationToken, budget: Arc<InboundBudget>) -> Self {
+    pub(super) fn new(
+        stream: R,
+        has_left: HasLeft<R>,
+        stopping: CancellationToken,
+        budget: Arc<InboundBudget>,
+    ) -> Self {
         let liveness = Liveness::new(Instant::now());
         let timer = Box::pin(sleep_until(liveness.next()));
         Self {
             stream,
+            has_left,
             buffer: BytesMut::new(),
             decoder: FrameDecoder::default(),
             liveness,
@@ -152,6 +162,30 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 }
             }
         }
+    }
+
+    /// Reads nothing for a while. A peer that has left by then is gone, whatever of it is still to be read: at this pace
+    /// that could take minutes.
+    pub(super) async fn pause(&mut self, outbox: &Outbox, pause: Duration) -> Result<(), End> {
+        self.wait(outbox, sleep(pause)).await?;
+        if (self.has_left)(&self.stream) { Err(End::Gone) } else { Ok(()) }
+    }
+
+    /// Gives back the memory of what has arrived: nothing more is read here.
+    pub(super) fn forget(&mut self) {
+        self.buffer = BytesMut::new();
+    }
+
+    /// Waits for what cannot be given up half-way. The peer may be silent meanwhile.
+    pub(super) async fn deaf<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        if let Some(done) = work.as_mut().now_or_never() {
+            return done;
+        }
+        let done = work.await;
+        self.liveness.listening_again(Instant::now());
+        self.timer.as_mut().reset(self.liveness.next());
+        done
     }
 
     fn ping(&mut self, outbox: &Outbox) {

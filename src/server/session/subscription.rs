@@ -52,11 +52,12 @@ impl Subscriptions {
         Ok((id, credited))
     }
 
-    /// Adds credit; an unknown subscription may just have ended, and is not an error.
-    pub(in crate::server) fn credit(&self, id: u32, bytes: u64) {
-        if let Some((_, credit)) = self.table().credits.get(&id) {
-            credit.send_modify(|credit| *credit = credit.saturating_add(to_credit(bytes)).min(to_credit(u64::MAX)));
-        }
+    /// Adds credit. `false`: the subscription is unknown. It may just have ended, so that is not an error.
+    pub(in crate::server) fn credit(&self, id: u32, bytes: u64) -> bool {
+        let table = self.table();
+        let Some((_, credit)) = table.credits.get(&id) else { return false };
+        credit.send_modify(|credit| *credit = credit.saturating_add(to_credit(bytes)).min(to_credit(u64::MAX)));
+        true
     }
 
     fn spend(&self, id: u32, bytes: usize) {
