@@ -18,6 +18,7 @@ mod clock;
 mod config;
 mod decide;
 mod event;
+mod gathering;
 mod group;
 mod operation;
 mod place;

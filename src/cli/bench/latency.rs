@@ -1,6 +1,9 @@
 //! `connectify bench latency`: how long a record takes to be durable.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -77,7 +80,7 @@ pub(super) async fn measure(args: &Args, target: &Target) -> anyhow::Result<Repo
             }
         }
         Some(rate) => {
-            let schedule = Schedule::of(&run, extent, rate);
+            let schedule = Schedule::of(&run, extent, rate, Duration::ZERO);
             let mut turns = Vec::new();
             for caller in callers {
                 let (turn, due) = mpsc::unbounded_channel();

@@ -44,6 +44,8 @@ pub(super) struct Setup {
     pub(super) depth: u64,
     /// `None`: a closed loop, which sends when the last answer is there.
     pub(super) rate_per_second: Option<u64>,
+    /// What is due within so long is due at once; 0: evenly spaced.
+    pub(super) tick_us: Option<u64>,
     pub(super) warmup_seconds: f64,
 }
 
@@ -212,7 +214,7 @@ impl Report {
     }
 
     fn details(&self) -> String {
-        let Setup { topics, batch_records, depth, rate_per_second, warmup_seconds, .. } = &self.setup;
+        let Setup { topics, batch_records, depth, rate_per_second, tick_us, warmup_seconds, .. } = &self.setup;
         let mut line = format!("  {} records in {:.2} s", self.records, self.seconds);
         if let Some(latency) = &self.latency {
             line += &format!(", max={}us", latency.max_us);
@@ -224,6 +226,9 @@ impl Report {
         }
         if let Some(rate) = rate_per_second {
             line += &format!(", rate={rate}");
+        }
+        if let Some(tick) = tick_us.filter(|tick| *tick > 0) {
+            line += &format!(", tick={tick}us");
         }
         if let Some(late) = &self.generator_late {
             line += &format!(", sent late p50={}us p99={}us", late.p50_us, late.p99_us);

@@ -14,17 +14,19 @@ use super::{
     run::{Extent, Run},
 };
 
-/// `total` things, the first one due at `start` and then so many per second.
+/// `total` things, the first one due at `start` and then so many per second, in steps of `tick`: what is due within a
+/// step is due when it begins. Without steps they are evenly spaced.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     pub(super) start: Instant,
     pub(super) rate_per_second: u64,
+    pub(super) tick: Duration,
     pub(super) total: u64,
 }
 
 impl Schedule {
     /// All that is due from the start of a run to its end.
-    pub(super) fn of(run: &Run, extent: Extent, rate_per_second: u64) -> Self {
+    pub(super) fn of(run: &Run, extent: Extent, rate_per_second: u64, tick: Duration) -> Self {
         let total = match extent {
             Extent::Records(records) => records,
             Extent::Time { warmup, counted } => {
@@ -32,18 +34,19 @@ impl Schedule {
                 u64::try_from(due).unwrap_or(u64::MAX)
             }
         };
-        Self { start: run.started, rate_per_second, total }
+        Self { start: run.started, rate_per_second, tick, total }
     }
 
     /// When this one is due, computed from the start, so that errors do not add up.
     pub(super) fn due(&self, index: u64) -> Instant {
         let nanoseconds = u128::from(index) * 1_000_000_000 / u128::from(self.rate_per_second);
+        let nanoseconds = nanoseconds - nanoseconds.checked_rem(self.tick.as_nanos()).unwrap_or(0);
         self.start + Duration::from_nanos(u64::try_from(nanoseconds).expect("no run takes 500 years"))
     }
 
     /// When the one after the last would be due.
     pub(super) fn end(&self) -> Instant {
-        self.due(self.total)
+        Self { tick: Duration::ZERO, ..*self }.due(self.total)
     }
 
     /// Calls `each` when its time has come, with its index and that time, until it returns `false`. Returns how late the
@@ -75,7 +78,7 @@ mod tests {
 
     fn past(rate_per_second: u64, total: u64) -> Schedule {
         let start = Instant::now().checked_sub(HOUR).unwrap_or_else(Instant::now);
-        Schedule { start, rate_per_second, total }
+        Schedule { start, rate_per_second, tick: Duration::ZERO, total }
     }
 
     #[test]
@@ -89,6 +92,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_due_within_a_step_is_due_when_it_begins() {
+        let schedule = Schedule { tick: Duration::from_millis(1), ..past(2_500, 10) };
+        let due: Vec<_> = (0..10).map(|index| (schedule.due(index) - schedule.start).as_micros()).collect();
+        assert_eq!(due, [0, 0, 0, 1_000, 1_000, 2_000, 2_000, 2_000, 3_000, 3_000]);
+        assert_eq!(schedule.end(), schedule.start + Duration::from_millis(4));
+    }
+
+    #[test]
     fn as_many_are_due_as_the_time_has_room_for() {
         let (warmup, counted) = (Duration::from_millis(500), Duration::from_secs(2));
         for (extent, rate, total) in [
@@ -98,7 +109,7 @@ mod tests {
             (Extent::Records(7), 1_000, 7),
         ] {
             let run = Run::start(extent);
-            let schedule = Schedule::of(&run, extent, rate);
+            let schedule = Schedule::of(&run, extent, rate, Duration::ZERO);
             assert_eq!(schedule.total, total, "{extent:?}");
             assert_eq!(schedule.due(0), run.started, "the first one is due when the run starts");
         }
@@ -118,7 +129,7 @@ mod tests {
 
     #[test]
     fn nothing_is_called_before_it_is_due() {
-        let schedule = Schedule { start: Instant::now(), rate_per_second: 2_000, total: 20 };
+        let schedule = Schedule { start: Instant::now(), rate_per_second: 2_000, tick: Duration::ZERO, total: 20 };
         let mut early = 0;
         schedule.keep(|_, due| {
             early += u32::from(Instant::now() < due);

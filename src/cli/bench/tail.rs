@@ -1,6 +1,9 @@
 //! `connectify bench tail`: how long a record takes from a producer to a live consumer.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use bytes::{Bytes, BytesMut};
@@ -23,6 +26,7 @@ use super::{
     schedule::Schedule,
     target::{Target, TargetArgs, close_all},
 };
+use crate::cli::duration;
 
 /// A record's number, at the beginning of its value.
 const NUMBER_BYTES: usize = size_of::<u64>();
@@ -39,12 +43,22 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value = "5000", value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
 
+    /// Records are due in steps of this time, as they are in a program that looks for them so often; with 0 they are
+    /// evenly spaced
+    #[arg(long, value_name = "DURATION", default_value = "1ms", value_parser = tick)]
+    tick: Duration,
+
     #[command(flatten)]
     pub(super) load: LoadArgs,
     #[command(flatten)]
     pub(super) report: ReportArgs,
     #[command(flatten)]
     pub(super) target: TargetArgs,
+}
+
+/// A duration; a bare 0 is one, too.
+fn tick(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { duration::parse(text) }
 }
 
 impl Args {
@@ -64,7 +78,7 @@ pub(super) async fn measure(args: &Args, target: &Target) -> anyhow::Result<Repo
 
     let extent = args.load.extent();
     let (run, mut workers) = (Run::start(extent), JoinSet::new());
-    let schedule = Schedule::of(&run, extent, args.rate);
+    let schedule = Schedule::of(&run, extent, args.rate, args.tick);
     workers.spawn(receive(consumer, Arc::clone(&run), schedule));
     workers.spawn(send(producer, payload(size_bytes), schedule));
     let measured = run::measure(&run, target.pid(), "tail", workers).await?;
@@ -74,6 +88,7 @@ pub(super) async fn measure(args: &Args, target: &Target) -> anyhow::Result<Repo
         size_bytes,
         clients: 1,
         rate_per_second: Some(args.rate),
+        tick_us: u64::try_from(args.tick.as_micros()).ok(),
         ..Setup::new("tail", extent)
     };
     Ok(Report::new(setup, &measured))
