@@ -18,7 +18,6 @@ mod clock;
 mod config;
 mod decide;
 mod event;
-mod gathering;
 mod group;
 mod operation;
 mod place;

@@ -125,14 +125,6 @@ impl Operation {
         }
     }
 
-    /// Who appends, if it is an append.
-    pub(super) fn producer(&self) -> Option<ProducerId> {
-        match self {
-            Self::Append(appending, _) => appending.parts.first().map(|(_, batch)| batch.header().producer),
-            _ => None,
-        }
-    }
-
     /// About how many bytes of journal it needs.
     pub(super) fn bytes(&self) -> usize {
         match self {

@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Condvar, Mutex, MutexGuard},
+    sync::{Condvar, Mutex},
     time::Duration,
 };
 
@@ -15,17 +15,8 @@ use super::{Error, operation::Operation};
 struct Waiting {
     operations: VecDeque<Operation>,
     is_closed: bool,
-    /// How many operations the writer sleeps for, if it does: only then does a push have to wake it.
-    sleeps_for: Option<usize>,
-}
-
-/// What a group waits for, though it could begin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Gather {
-    /// It begins with so many operations,
-    pub(super) operations: usize,
-    /// or after this time.
-    pub(super) at_most: Duration,
+    /// Whether the writer sleeps: only then does a push have to wake it.
+    is_idle: bool,
 }
 
 /// Many push, one takes.
@@ -39,7 +30,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.waiting.lock().expect("no panic while the queue is locked")
     }
 
@@ -53,8 +44,7 @@ impl Queue {
         waiting.operations.push_back(operation);
         #[cfg(feature = "trial")]
         self.filled.notify_one();
-        if waiting.sleeps_for.is_some_and(|wanted| waiting.operations.len() >= wanted) {
-            waiting.sleeps_for = None;
+        if std::mem::take(&mut waiting.is_idle) {
             self.wake.notify_one();
         }
     }
@@ -69,14 +59,9 @@ impl Queue {
 
     /// Lets the writer look around, though nothing is asked of it.
     pub(super) fn wake(&self) {
-        if self.waiting().sleeps_for.take().is_some() {
+        if std::mem::take(&mut self.waiting().is_idle) {
             self.wake.notify_one();
         }
-    }
-
-    /// How many operations wait.
-    pub(super) fn len(&self) -> usize {
-        self.waiting().operations.len()
     }
 
     /// Takes no more operations.
@@ -85,12 +70,16 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Waits for operations, at most for `patience`, then for as many as `gather` says, and takes those that fit into
-    /// `max_bytes`, but at least one. `None`: the queue is closed and empty. Empty: nothing came in time.
-    pub(super) fn take(&self, max_bytes: usize, patience: Duration, gather: Gather) -> Option<Vec<Operation>> {
-        let mut waiting = self.sleep(self.waiting(), 1, patience);
-        if !waiting.operations.is_empty() {
-            waiting = self.sleep(waiting, gather.operations, gather.at_most);
+    /// Waits for operations, at most for `patience`, and takes those that fit into `max_bytes`, but at least one.
+    /// `None`: the queue is closed and empty. Empty: nothing came in time.
+    pub(super) fn take(&self, max_bytes: usize, patience: Duration) -> Option<Vec<Operation>> {
+        let mut waiting = self.waiting();
+        if waiting.operations.is_empty() && !waiting.is_closed {
+            waiting.is_idle = true;
+            let woken =
+                self.wake.wait_timeout_while(waiting, patience, |waiting| waiting.is_idle && !waiting.is_closed);
+            waiting = woken.expect("no panic while the queue is locked").0;
+            waiting.is_idle = false;
         }
         let mut bytes = 0;
         let fits = waiting.operations.iter().take_while(|operation| {
@@ -101,23 +90,5 @@ impl Queue {
         let count = fits.count();
         let taken: Vec<_> = waiting.operations.drain(..count).collect();
         (!taken.is_empty() || !waiting.is_closed).then_some(taken)
-    }
-
-    /// Sleeps until so many operations wait, or the queue is closed, or somebody wakes the writer, or time is up.
-    fn sleep<'a>(
-        &self,
-        mut waiting: MutexGuard<'a, Waiting>,
-        operations: usize,
-        at_most: Duration,
-    ) -> MutexGuard<'a, Waiting> {
-        if waiting.operations.len() >= operations || waiting.is_closed {
-            return waiting;
-        }
-        waiting.sleeps_for = Some(operations);
-        let sleeps = |waiting: &mut Waiting| waiting.sleeps_for.is_some() && !waiting.is_closed;
-        let woken = self.wake.wait_timeout_while(waiting, at_most, sleeps);
-        waiting = woken.expect("no panic while the queue is locked").0;
-        waiting.sleeps_for = None;
-        waiting
     }
 }

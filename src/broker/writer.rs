@@ -6,15 +6,8 @@ use std::{
 };
 
 use super::{
-    BrokerConfig, Error, Health, Status,
-    clock::Clock,
-    gathering::Gathering,
-    group::Group,
-    operation::Operation,
-    place::OpenEngine,
-    queue::{Gather, Queue},
-    state::State,
-    view::View,
+    BrokerConfig, Error, Health, Status, clock::Clock, group::Group, operation::Operation, place::OpenEngine,
+    queue::Queue, state::State, view::View,
 };
 use crate::{
     limits::UNNAMED_EXPIRY,
@@ -83,12 +76,8 @@ impl Writer {
     /// Works until the queue is closed and empty, then closes the engine.
     pub(super) fn run(mut self) -> Result<(), StorageError> {
         let _guard = PanicGuard { queue: self.queue.clone(), view: self.view.clone() };
-        let mut gathering = Gathering::default();
-        while let Some(operations) = self.queue.take(self.config.group_bytes, self.patience(), gathering.gather()) {
-            let begin = Instant::now();
-            gathering.begins(&operations);
+        while let Some(operations) = self.queue.take(self.config.group_bytes, self.patience()) {
             self.commit_group(operations);
-            gathering.ends(self.queue.len(), begin.elapsed());
         }
         self.engine.map_or(Ok(()), Engine::close)
     }
@@ -96,8 +85,7 @@ impl Writer {
     /// Works on what waits now; `false` when nothing does.
     #[cfg(feature = "trial")]
     pub(super) fn step(&mut self) -> bool {
-        let operations =
-            self.queue.take(self.config.group_bytes, Duration::ZERO, Gather::default()).unwrap_or_default();
+        let operations = self.queue.take(self.config.group_bytes, Duration::ZERO).unwrap_or_default();
         let is_work = !operations.is_empty();
         self.commit_group(operations);
         is_work
@@ -258,7 +246,7 @@ impl Drop for PanicGuard {
         if std::thread::panicking() {
             self.queue.close();
             self.view.set_status(Status { health: Health::Failed, ..self.view.last_status() });
-            while let Some(waiting) = self.queue.take(usize::MAX, Duration::ZERO, Gather::default()) {
+            while let Some(waiting) = self.queue.take(usize::MAX, Duration::ZERO) {
                 waiting.into_iter().for_each(|operation| operation.refuse(Error::StorageFailed));
             }
         }

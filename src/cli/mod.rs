@@ -32,7 +32,7 @@ mod topic;
 mod topic_report;
 mod upload;
 
-use std::{num::NonZero, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
@@ -64,13 +64,11 @@ const MAX_BLOCKING_THREADS: usize = 8;
 /// A command runs on the main thread and may block there, on stdout above all. The connections live on other threads
 /// and stay alive meanwhile.
 fn runtime(command: &Command) -> anyhow::Result<Runtime> {
-    let cores = std::thread::available_parallelism().map_or(2, NonZero::get);
     let threads = match command {
-        // The writer has a thread of its own. On two cores a second thread here costs more in waking each other than it
-        // does in work: 64 callers took 32.9 us of processor time each, and 25.1 us without it.
-        Command::Serve(_) => cores.saturating_sub(1).max(1),
         // Whoever measures a server is to be no slower than it.
-        Command::Bench(_) => cores.max(2),
+        Command::Serve(_) | Command::Bench(_) => {
+            std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2))
+        }
         _ => 1,
     };
     let mut builder = Builder::new_multi_thread();
