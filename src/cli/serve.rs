@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use connectify::{
     limits,
     server::{Server, ServerConfig},
@@ -58,6 +58,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     credentials_file: Option<PathBuf>,
 
+    /// Memory of the whole server, about, at least 60MiB: what it does not need itself is divided among requests, what
+    /// is read to be sent, and recent records [default: each has a bound of its own, together about 100MiB]
+    #[arg(long, value_name = "BYTES", conflicts_with = "tail_cache_bytes")]
+    memory: Option<ByteSize>,
+
     /// Memory for recent records, from which consumers that keep up are served
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(limits::DEFAULT_TAIL_CACHE_BYTES as u64))]
     tail_cache_bytes: ByteSize,
@@ -75,6 +80,13 @@ impl Args {
             .with_reserve_bytes(self.reserve_bytes.0)
             .with_max_connections(self.max_connections)
             .with_tail_cache_bytes(tail_cache_bytes);
+        let config = match self.memory {
+            Some(ByteSize(bytes)) if bytes < limits::MIN_MEMORY_BYTES as u64 => {
+                bail!("--memory {bytes} is less than {}", ByteSize(limits::MIN_MEMORY_BYTES as u64))
+            }
+            Some(ByteSize(bytes)) => config.with_memory_bytes(usize::try_from(bytes).context("--memory is too large")?),
+            None => config,
+        };
         let config = if self.no_pacing { config.without_pacing() } else { config };
         let config = match self.ephemeral {
             true => config.with_ephemeral(),

@@ -6,7 +6,8 @@ use crate::{
     broker::{BrokerConfig, Place},
     limits::{
         DEFAULT_INBOUND_BUDGET_BYTES, DEFAULT_MAX_CONNECTIONS, DEFAULT_OUTBOUND_BUDGET_BYTES, DEFAULT_RESERVE_BYTES,
-        DEFAULT_SEGMENT_BYTES, DEFAULT_TAIL_CACHE_BYTES, MAX_FRAME_BYTES, MAX_IN_FLIGHT_REQUESTS,
+        DEFAULT_SEGMENT_BYTES, DEFAULT_TAIL_CACHE_BYTES, FIXED_MEMORY_BYTES, MAX_FRAME_BYTES, MAX_IN_FLIGHT_REQUESTS,
+        MIN_MEMORY_BYTES,
     },
 };
 
@@ -104,6 +105,16 @@ impl ServerConfig {
         self
     }
 
+    /// Memory of the whole server: what it does not need itself is divided among requests, what is read to be sent, and
+    /// the newest records. A target, not a limit that the system enforces. At least 60 MiB. Default: each has its own.
+    #[must_use]
+    pub fn with_memory_bytes(self, bytes: usize) -> Self {
+        let divided = bytes.max(MIN_MEMORY_BYTES) - FIXED_MEMORY_BYTES;
+        let config = self.with_inbound_budget_bytes(divided / 8 * 3).with_outbound_budget_bytes(divided / 8 * 3);
+        let budgets = config.inbound_budget_bytes + config.outbound_budget_bytes;
+        config.with_tail_cache_bytes(divided.saturating_sub(budgets))
+    }
+
     /// Bytes that every client must send in Hello. They cross the network as they are. Default: none.
     #[must_use]
     pub fn with_credentials(mut self, credentials: impl Into<Vec<u8>>) -> Self {
@@ -142,6 +153,23 @@ impl ServerConfig {
             segment_bytes: self.segment_bytes,
             tail_cache_bytes: self.tail_cache_bytes,
             ..BrokerConfig::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_divided_and_each_part_has_what_it_needs() {
+        const MIB: usize = 1024 * 1024;
+        for (given, memory) in [(0, 60), (60, 60), (64, 64), (100, 100), (4096, 4096)] {
+            let config = ServerConfig::default().with_memory_bytes(given * MIB);
+            let (inbound, outbound, tail) =
+                (config.inbound_budget_bytes, config.outbound_budget_bytes, config.tail_cache_bytes);
+            assert_eq!(inbound + outbound + tail + FIXED_MEMORY_BYTES, memory * MIB, "{given}");
+            assert!(inbound >= 2 * MAX_FRAME_BYTES && outbound >= 2 * MAX_FRAME_BYTES && tail >= 2 * MIB, "{given}");
         }
     }
 }

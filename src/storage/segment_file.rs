@@ -12,9 +12,13 @@
 use std::{
     fs::File,
     io::{self, IoSlice},
+    ops::Range,
     os::unix::fs::FileExt as _,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use redb::StorageBackend;
@@ -28,6 +32,10 @@ const MIN_DIRECT_BYTES: usize = 64 * 1024;
 const MAX_PENDING_BYTES: usize = 3 * 1024 * 1024;
 /// Pieces for one call of the system.
 const MAX_PIECES: usize = 64;
+/// Of a file that is read in order, so much is asked for ahead: the system on its own asks for 128 KiB.
+const READ_AHEAD_BYTES: u64 = 2 * 1024 * 1024;
+/// Pages of the tree, and of other values, may lie between two reads that are in order.
+const MAX_SKIPPED_BYTES: u64 = 1024 * 1024;
 /// Pieces of memory that are kept for later writes: as many as pages of the usual size may wait.
 const MAX_SPARE: usize = MAX_PENDING_BYTES / (128 * 1024);
 
@@ -107,12 +115,46 @@ pub(super) struct SegmentFile {
     /// Held by who writes out what is pending.
     flushing: Mutex<()>,
     spare: Spare,
+    ahead: ReadAhead,
+}
+
+/// How far a reader is that reads a file in order. Two readers at once at worst ask for more, or less, than they need.
+#[derive(Debug, Default)]
+struct ReadAhead {
+    /// Where the last read ended.
+    end: AtomicU64,
+    /// Up to where the system was asked for bytes.
+    asked: AtomicU64,
+}
+
+impl ReadAhead {
+    /// What to ask the system for when these bytes are read.
+    fn next(&self, offset: u64, len: u64) -> Option<Range<u64>> {
+        let (last, end) = (self.end.swap(offset + len, Relaxed), offset + len);
+        if !(last..last + MAX_SKIPPED_BYTES).contains(&offset) {
+            self.asked.store(end, Relaxed);
+            return None;
+        }
+        let asked = self.asked.load(Relaxed).max(end);
+        if asked - end > READ_AHEAD_BYTES / 2 {
+            return None;
+        }
+        self.asked.store(end + READ_AHEAD_BYTES, Relaxed);
+        Some(asked..end + READ_AHEAD_BYTES)
+    }
 }
 
 impl SegmentFile {
     /// Takes an open file, which is at `path`.
     pub(super) fn new(file: File, path: &Path, spare: Spare) -> Self {
-        Self { file, direct: open_direct(path), pending: Mutex::default(), flushing: Mutex::default(), spare }
+        Self {
+            file,
+            direct: open_direct(path),
+            pending: Mutex::default(),
+            flushing: Mutex::default(),
+            spare,
+            ahead: ReadAhead::default(),
+        }
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -161,6 +203,16 @@ impl SegmentFile {
     }
 }
 
+/// Lets the system fetch bytes that are read soon. It need not.
+#[cfg(target_os = "linux")]
+fn will_need(file: &File, bytes: &Range<u64>) {
+    let len = std::num::NonZeroU64::new(bytes.end - bytes.start);
+    let _unable = rustix::fs::fadvise(file, bytes.start, len, rustix::fs::Advice::WillNeed);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn will_need(_: &File, _: &Range<u64>) {}
+
 #[cfg(target_os = "linux")]
 fn open_direct(path: &Path) -> Option<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
@@ -182,6 +234,11 @@ impl StorageBackend for SegmentFile {
         let overlaps = self.pending().overlaps(offset, out.len());
         if overlaps {
             self.flush()?;
+        }
+        if out.len() >= MIN_DIRECT_BYTES
+            && let Some(ahead) = self.ahead.next(offset, out.len() as u64)
+        {
+            will_need(&self.file, &ahead);
         }
         self.file.read_exact_at(out, offset)
     }
@@ -308,5 +365,23 @@ mod tests {
         let mut read = vec![0; 100 * page.len()];
         file.read(0, &mut read).expect("reads");
         assert!(read.iter().all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn who_reads_in_order_is_read_ahead_for_and_nobody_else() {
+        const PIECE: u64 = 128 * 1024;
+        let ahead = ReadAhead::default();
+        assert_eq!(ahead.next(40 * READ_AHEAD_BYTES, PIECE), None, "the first read says nothing");
+        for jump in [7, 90, 3] {
+            assert_eq!(ahead.next(jump * READ_AHEAD_BYTES, PIECE), None);
+        }
+        let (start, mut asked) = (3 * READ_AHEAD_BYTES + PIECE, Vec::new());
+        for piece in 0..100 {
+            asked.extend(ahead.next(start + piece * PIECE, PIECE));
+        }
+        assert_eq!(asked[0].start, start + PIECE, "from where the read ends");
+        assert!(asked.windows(2).all(|pair| pair[0].end == pair[1].start), "each byte once: {asked:?}");
+        assert!(asked.last().expect("some").end >= start + 100 * PIECE + READ_AHEAD_BYTES / 2);
+        assert!(asked.len() < 20, "many reads with one call: {}", asked.len());
     }
 }

@@ -213,12 +213,8 @@ mod tests {
         // for each answer would count that once in 9,001, and call the p99 nothing.
         let start = Instant::now();
         let run = Run::at(start, Extent::Time { warmup: Duration::ZERO, counted: 10 * SECOND });
-        let schedule = super::super::schedule::Schedule {
-            start,
-            rate_per_second: 1_000,
-            tick: Duration::ZERO,
-            total: 10_000,
-        };
+        let schedule =
+            super::super::schedule::Schedule { start, rate_per_second: 1_000, tick: Duration::ZERO, total: 10_000 };
         let mut tally = Tally::default();
         for index in 0..schedule.total {
             let due = schedule.due(index);
