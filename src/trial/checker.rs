@@ -128,6 +128,12 @@ pub enum Violation {
         /// What is there.
         found: Option<Stored>,
     },
+    /// A topic is there whose deletion was acknowledged.
+    #[error("topic {topic} was deleted, and is there")]
+    Undeleted {
+        /// Which.
+        topic: String,
+    },
     /// A cursor is behind what was acknowledged, or beyond what was asked for.
     #[error("the cursor of consumer {consumer} is {found}, {why}")]
     Cursor {
@@ -154,6 +160,7 @@ pub fn check(history: &History, log: &Log) -> Result<(), Violation> {
         index(topic, found, &mut places)?;
     }
     invoked(history, log)?;
+    deletions(history, log)?;
     let present = appends(history, log, &places)?;
     for (topic, found) in &log.topics {
         real_time(history, topic, found)?;
@@ -228,6 +235,15 @@ fn invoked(history: &History, log: &Log) -> Result<(), Violation> {
     Ok(())
 }
 
+/// What was deleted is gone.
+fn deletions(history: &History, log: &Log) -> Result<(), Violation> {
+    let mut deleted = history.deletions.iter().filter(|deletion| is_acked(deletion.outcome));
+    match deleted.find(|deletion| log.topics.contains_key(&deletion.topic)) {
+        Some(deletion) => Err(Violation::Undeleted { topic: deletion.topic.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// What was acknowledged is there, where the answer said; an append is there as a whole, or not at all.
 fn appends(history: &History, log: &Log, places: &Places) -> Result<Vec<Presence>, Violation> {
     // An append whose records another one repeated is judged by that one, too: it is there once.
@@ -237,7 +253,7 @@ fn appends(history: &History, log: &Log, places: &Places) -> Result<Vec<Presence
         let mut present = None;
         for (at, (topic, record)) in append.records.iter().enumerate() {
             let Some(found) = log.topics.get(topic) else {
-                if is_acked(append.outcome) && !history.deleted.iter().any(|(_, deleted)| deleted == topic) {
+                if is_acked(append.outcome) && !history.deletions.iter().any(|deletion| deletion.topic == *topic) {
                     return Err(Violation::Lost { topic: topic.clone(), record: *record });
                 }
                 continue;

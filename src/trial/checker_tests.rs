@@ -2,7 +2,7 @@
 
 use super::{
     checker::{Violation, check},
-    history::{Append, Commit, History, Log, Outcome, Read, Seen, Stored, TopicLog},
+    history::{Append, Commit, Deletion, History, Log, Outcome, Read, Seen, Stored, TopicLog},
 };
 
 fn stored(producer: u64, sequence: u64) -> Stored {
@@ -36,7 +36,7 @@ fn good() -> (History, Log) {
         appends: vec![append(1, 1, 0..2, 0), append(2, 2, 0..2, 2), append(3, 1, 2..3, 4), unknown],
         commits: vec![commit(3, 2, false)],
         reads: vec![Read { at: 30, seen: vec![seen] }],
-        deleted: Vec::new(),
+        deletions: Vec::new(),
     };
     let records = [stored(1, 0), stored(1, 1), stored(2, 0), stored(2, 1), stored(1, 2)];
     let records: Vec<_> = (0..).zip(records.map(Some)).collect();
@@ -118,9 +118,19 @@ fn what_was_acknowledged_and_is_gone_or_elsewhere_is_found() {
     let moved = found(|history, _| history.appends[1].offsets = vec![Some(1), Some(2)]);
     assert!(matches!(moved, Violation::Moved { acked: 1, found: 2, .. }), "{moved}");
     let (mut history, mut log) = good();
-    history.deleted.push((0, "t".to_owned()));
+    history.deletions.push(Deletion { invoked: 0, topic: "t".to_owned(), outcome: Outcome::Unknown });
     log.topics.clear();
     check(&history, &log).expect("its deletion was asked for");
+}
+
+#[test]
+fn a_topic_that_was_deleted_and_is_there_is_found() {
+    let deletion = |outcome| Deletion { invoked: 60, topic: "t".to_owned(), outcome };
+    let back = found(|history, _| history.deletions.push(deletion(Outcome::Acked((), 65))));
+    assert_eq!(back, Violation::Undeleted { topic: "t".to_owned() });
+    let (mut history, log) = good();
+    history.deletions.push(deletion(Outcome::Unknown));
+    check(&history, &log).expect("nobody knows whether it was");
 }
 
 #[test]

@@ -80,6 +80,17 @@ pub struct Commit {
     pub outcome: Outcome<u64>,
 }
 
+/// A topic that was deleted, with its records and its producers.
+#[derive(Clone, Debug)]
+pub struct Deletion {
+    /// When the call was made.
+    pub invoked: u64,
+    /// Its name.
+    pub topic: String,
+    /// Whether it was.
+    pub outcome: Outcome<()>,
+}
+
 /// A record that somebody read.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -109,8 +120,8 @@ pub struct History {
     pub commits: Vec<Commit>,
     /// What consumers saw.
     pub reads: Vec<Read>,
-    /// Topics whose deletion was asked for, and when.
-    pub deleted: Vec<(u64, String)>,
+    /// Topics whose deletion was asked for. None of them is made again.
+    pub deletions: Vec<Deletion>,
 }
 
 impl History {
@@ -119,11 +130,14 @@ impl History {
     pub fn as_of(&self, time: u64) -> Self {
         let appends = self.appends.iter().filter(|append| append.invoked <= time).cloned();
         let commits = self.commits.iter().filter(|commit| commit.invoked <= time).copied();
+        let deletions = self.deletions.iter().filter(|deletion| deletion.invoked <= time).cloned();
         Self {
             appends: appends.map(|append| Append { outcome: append.outcome.as_of(time), ..append }).collect(),
             commits: commits.map(|commit| Commit { outcome: commit.outcome.as_of(time), ..commit }).collect(),
             reads: self.reads.iter().filter(|read| read.at <= time).cloned().collect(),
-            deleted: self.deleted.iter().filter(|(at, _)| *at <= time).cloned().collect(),
+            deletions: deletions
+                .map(|deletion| Deletion { outcome: deletion.outcome.as_of(time), ..deletion })
+                .collect(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A run: appends, cursors, topics that come and go, on a broker that is driven step by step.
+//! A run: appends, cursors, dequeues, topics that come and go with what is in them, on a broker that is driven step by step.
 
 use std::{
     collections::BTreeMap,
@@ -9,11 +9,11 @@ use futures::FutureExt as _;
 
 use super::{
     Rng, SimDisk,
-    history::{Append, Commit, History, Log, Outcome, Read, Seen, Stored, TopicLog},
+    history::{Append, Commit, Deletion, History, Log, Outcome, Read, Seen, Stored, TopicLog},
 };
 use crate::{
     broker::{
-        Appended, Appending, Background, BrokerConfig, Error, Place, ProducerState, Retention, StartAt, Stepped,
+        Appended, Appending, Background, BrokerConfig, Error, Place, ProducerState, Retention, Room, StartAt, Stepped,
         StorageError,
     },
     planted::{Bug, Planted},
@@ -31,6 +31,10 @@ pub(super) const FORGETFUL_TOPIC: &str = "forgetful";
 const TOPICS: [&str; 3] = ["kept", "other", FORGETFUL_TOPIC];
 /// A writer of the topic that forgets.
 const FORGETFUL: usize = 2;
+/// Writers of topics that stay. Those behind them write to a topic that goes, one after the other.
+const LASTING_WRITERS: usize = 5;
+/// What a dequeue may take.
+const ROOM: Room = Room { bytes: 1 << 20, per_batch: 5 };
 /// Steps with the same kind of work.
 const FOCUS_STEPS: usize = 10;
 
@@ -54,7 +58,9 @@ struct Writer {
     state: ProducerState,
     /// When its registration was answered.
     since: u64,
-    topic: &'static str,
+    topic: String,
+    /// When the deletion of its topic was asked for.
+    gone: Option<u64>,
     /// What it has been sent, each with its sequence.
     next: u64,
     /// The last batch, for a retry.
@@ -107,14 +113,14 @@ impl Run {
             is_focused: false,
         };
         run.watch();
-        for (number, topic) in TOPICS.into_iter().cycle().take(5).enumerate() {
+        for (number, topic) in TOPICS.into_iter().cycle().take(LASTING_WRITERS).enumerate() {
             let retention = Retention { bytes: (topic == FORGETFUL_TOPIC).then_some(RETENTION_BYTES), age_us: None };
             let producer = format!("p{number}");
             let state = run.store.call(|broker| async move {
                 broker.register_producer(name(topic), Some(producer), Some(retention)).await
             })?;
             let since = run.disk.ops();
-            run.writers.push(Writer { state, since, topic, next: 0, last: None });
+            run.writers.push(Writer { state, since, topic: topic.to_owned(), gone: None, next: 0, last: None });
         }
         for topic in &TOPICS[..2] {
             let consumer = run.store.call(|broker| async move {
@@ -154,7 +160,8 @@ impl Run {
             for _ in 0..=self.rng.below(3) {
                 let settling = match self.rng.below(20) {
                     0 => self.topic_comes_and_goes(),
-                    1..=3 => self.commit(),
+                    1..=2 => self.commit(),
+                    3 => self.dequeue(),
                     4 => self.repeat(),
                     5..=6 => self.append(2),
                     _ => self.append(1),
@@ -172,9 +179,13 @@ impl Run {
     /// One append with batches for so many topics; with two, a cursor moves in the same instant.
     fn append(&mut self, parts: usize) -> Option<Settle> {
         let (mut records, mut batches) = (Vec::new(), Vec::new());
-        let first = self.rng.index(self.writers.len());
+        let first = self.writer();
         for number in 0..if self.is_focused { 1 } else { parts } {
-            let at = if self.is_focused { FORGETFUL } else { (first + number) % self.writers.len() };
+            let at = match number {
+                _ if self.is_focused => FORGETFUL,
+                0 => first,
+                _ => (first + number) % LASTING_WRITERS,
+            };
             let (part, batch) = self.batch(at);
             batches.push((self.writers[at].state.topic, batch.clone()));
             records.extend(part.iter().cloned());
@@ -184,9 +195,16 @@ impl Run {
         Some(self.send(records, batches, cursors.into_iter().collect()))
     }
 
+    /// Any writer whose topic is there.
+    fn writer(&mut self) -> usize {
+        let last = self.writers.len() - 1;
+        let is_passing = self.writers[last].gone.is_none() && last >= LASTING_WRITERS;
+        if is_passing && self.rng.percent(30) { last } else { self.rng.index(LASTING_WRITERS) }
+    }
+
     /// The last batch of a producer again.
     fn repeat(&mut self) -> Option<Settle> {
-        let at = if self.is_focused { FORGETFUL } else { self.rng.index(self.writers.len()) };
+        let at = if self.is_focused { FORGETFUL } else { self.writer() };
         let (records, batch) = self.writers[at].last.clone()?;
         let topic = self.writers[at].state.topic;
         Some(self.send(records, vec![(topic, batch)], Vec::new()))
@@ -214,7 +232,7 @@ impl Run {
             let padding = self.rng.index(900);
             let value = format!("{at} {sequence} {} {}", self.payload, "x".repeat(padding));
             let stored = Stored { producer: at as u64, sequence, checksum: crc32c::crc32c(value.as_bytes()) };
-            records.push((writer.topic.to_owned(), stored));
+            records.push((writer.topic.clone(), stored));
             builder.push(&Record::new(value), Timestamp(0)).expect("small");
         }
         writer.next += count;
@@ -292,21 +310,67 @@ impl Run {
         }))
     }
 
-    /// Makes a topic, or deletes the one that was made last.
+    /// The next record of a consumer, and its cursor behind it.
+    fn dequeue(&mut self) -> Option<Settle> {
+        let (consumer, next) = self.next_cursor()?;
+        let (id, _) = self.consumers[consumer];
+        let (invoked, number) = (self.disk.ops(), self.next_call());
+        let (cursor, outcome) = (Offset(next - 1), Outcome::Unknown);
+        let entry = Commit { number, invoked, consumer: consumer as u64, offset: next, rewind: false, outcome };
+        let mut history = self.history.lock().expect("no panic while it is locked");
+        history.commits.push(entry);
+        let at = history.commits.len() - 1;
+        drop(history);
+        let answer = self.store.call(|broker| async move { broker.dequeue(id, cursor, number, 1, ROOM).await });
+        self.history.lock().expect("no panic while it is locked").commits[at].outcome = match answer {
+            Ok(dequeued) => Outcome::Acked(dequeued.next.0, self.disk.ops()),
+            Err(Error::Indeterminate) => Outcome::Unknown,
+            Err(_) => Outcome::Refused,
+        };
+        None
+    }
+
+    /// Makes a topic with a producer, or deletes the one that was made last, with what is in it.
     fn topic_comes_and_goes(&mut self) -> Option<Settle> {
-        let broker = self.store.broker().clone();
-        let is_there = self.topics_made % 2 == 1;
-        let topic = format!("passing-{}", self.topics_made / 2);
+        let last = self.writers.len() - 1;
+        if last >= LASTING_WRITERS && self.writers[last].gone.is_none() {
+            return Some(self.delete_topic_of(last));
+        }
+        let topic = format!("passing-{}", self.topics_made);
         self.topics_made += 1;
-        // One poll hands it to the writer; nobody waits for the answer.
-        if is_there {
-            let at = self.disk.ops();
-            self.history.lock().expect("no panic while it is locked").deleted.push((at, topic.clone()));
-            drop(broker.delete_topic(name(&topic), true).now_or_never());
-        } else {
-            drop(broker.create_topic(name(&topic), Retention::default(), true).now_or_never());
+        let (called, producer) = (name(&topic), format!("p-{topic}"));
+        let state = self.store.call(|broker| async move {
+            broker.register_producer(called, Some(producer), Some(Retention::default())).await
+        });
+        // On a disk that fails it may be there all the same, and stays empty.
+        if let Ok(state) = state {
+            self.writers.push(Writer { state, since: self.disk.ops(), topic, gone: None, next: 0, last: None });
         }
         None
+    }
+
+    fn delete_topic_of(&mut self, writer: usize) -> Settle {
+        let (invoked, topic) = (self.disk.ops(), self.writers[writer].topic.clone());
+        self.writers[writer].gone = Some(invoked);
+        let (broker, called) = (self.store.broker().clone(), name(&topic));
+        let mut call = Box::pin(async move { broker.delete_topic(called, true).await });
+        let mut history = self.history.lock().expect("no panic while it is locked");
+        history.deletions.push(Deletion { invoked, topic, outcome: Outcome::Unknown });
+        let number = history.deletions.len() - 1;
+        drop(history);
+        // The first poll hands it to the writer.
+        let early = call.as_mut().now_or_never().is_some();
+        Box::new(move |run: &mut Self| {
+            assert!(!early, "the writer has not worked yet");
+            let Some(outcome) = call.as_mut().now_or_never() else { return };
+            let at = run.disk.ops();
+            let mut history = run.history.lock().expect("no panic while it is locked");
+            history.deletions[number].outcome = match outcome {
+                Ok(_) => Outcome::Acked((), at),
+                Err(Error::Indeterminate) => Outcome::Unknown,
+                Err(_) => Outcome::Refused,
+            };
+        })
     }
 
     /// The consumers, for whoever looks at the store after a cut.
@@ -314,9 +378,12 @@ impl Run {
         self.consumers.iter().map(|(id, _)| *id).collect()
     }
 
-    /// The producers whose registration was answered by a time, as they were registered.
+    /// The producers whose registration was answered by a time, as they were registered, unless their topic was on its
+    /// way out.
     pub(super) fn producers(&self, time: u64) -> Vec<ProducerState> {
-        self.writers.iter().filter(|writer| writer.since <= time).map(|writer| writer.state.clone()).collect()
+        let is_gone = |writer: &Writer| writer.gone.is_some_and(|since| since <= time);
+        let there = self.writers.iter().filter(|writer| writer.since <= time && !is_gone(writer));
+        there.map(|writer| writer.state.clone()).collect()
     }
 
     /// The furthest head that retention may have asked for before a time.
@@ -402,4 +469,29 @@ pub(super) fn parse(value: &[u8]) -> Option<Stored> {
     let producer = words.next()?.parse().ok()?;
     let sequence = words.next()?.parse().ok()?;
     Some(Stored { producer, sequence, checksum: crc32c::crc32c(value) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Topics that were deleted were empty, so no cut fell into the deletion of a record.
+    #[test]
+    fn topics_go_with_their_records_and_consumers_dequeue() {
+        let (mut deleted_records, mut moves) = (0, 0);
+        for seed in 0..10 {
+            let mut run =
+                Run::begin(SimDisk::default(), Planted::default(), Rng::new(seed)).expect("a disk that works");
+            run.steps(60);
+            let history = run.history.lock().expect("no panic");
+            let is_deleted = |topic: &String| {
+                let mut deletions = history.deletions.iter();
+                deletions.any(|deletion| deletion.topic == *topic && deletion.outcome.time().is_some())
+            };
+            let stored = history.appends.iter().filter(|append| append.outcome.time().is_some());
+            deleted_records += stored.flat_map(|append| &append.records).filter(|(topic, _)| is_deleted(topic)).count();
+            moves += history.commits.iter().filter(|commit| !commit.rewind && commit.outcome.time().is_some()).count();
+        }
+        assert!(deleted_records > 50 && moves > 50, "{deleted_records} records went with their topics, {moves} moves");
+    }
 }

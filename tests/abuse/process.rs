@@ -61,6 +61,8 @@ impl Process {
         if gives_back_at_once {
             // Else the allocator keeps pages for a while, and what is resident goes up and down by tens of megabytes.
             command.env("MIMALLOC_PURGE_DELAY", "0");
+            // The cache fills up with what honest clients store, as it should; what else grows has to show.
+            command.args(["--tail-cache-bytes", "1MiB"]);
         }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");
         let mut line = String::new();
