@@ -5,10 +5,10 @@ use std::fmt::Debug;
 
 use super::{
     history::{Append, Outcome, Stored},
-    workload::{self, Run},
+    workload::{self, ROOM, Run},
 };
 use crate::{
-    broker::{Appending, Error, ProducerState, Retention, Room, StartAt},
+    broker::{Appending, Error, ProducerState, Retention, StartAt},
     record::{
         Batch, BatchBuilder, Compression, ConsumerId, Offset, Record, Sequence, SequenceRange, Timestamp, TopicName,
     },
@@ -23,7 +23,6 @@ const PRODUCER: u64 = 9;
 const LARGE_BYTES: usize = 10 * 1024;
 /// What a dequeue takes.
 const TAKEN: u64 = 2;
-const ROOM: Room = Room { bytes: 1 << 20, per_batch: 5 };
 
 /// The caller.
 pub(super) struct Probe {

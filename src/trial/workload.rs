@@ -34,7 +34,7 @@ const FORGETFUL: usize = 2;
 /// Writers of topics that stay. Those behind them write to a topic that goes, one after the other.
 const LASTING_WRITERS: usize = 5;
 /// What a dequeue may take.
-const ROOM: Room = Room { bytes: 1 << 20, per_batch: 5 };
+pub(super) const ROOM: Room = Room { bytes: 1 << 20, per_batch: 5 };
 /// Steps with the same kind of work.
 const FOCUS_STEPS: usize = 10;
 
@@ -92,6 +92,31 @@ pub(super) struct Run {
 
 fn name(name: &str) -> TopicName {
     TopicName::new(name).expect("a good name")
+}
+
+/// What an answer says of a call.
+fn outcome_of<T>(answer: Result<T, Error>, at: u64) -> Outcome<T> {
+    match answer {
+        Ok(answer) => Outcome::Acked(answer, at),
+        Err(Error::Indeterminate) => Outcome::Unknown,
+        Err(_) => Outcome::Refused,
+    }
+}
+
+/// Hands a call to the writer; `note` writes its answer down once the writer has worked.
+fn later<T: 'static>(
+    call: impl Future<Output = Result<T, Error>> + 'static,
+    note: impl FnOnce(&mut History, Result<T, Error>, u64) + 'static,
+) -> Settle {
+    let mut call = Box::pin(call);
+    // The first poll hands it over.
+    let early = call.as_mut().now_or_never().is_some();
+    Box::new(move |run: &mut Run| {
+        assert!(!early, "the writer has not worked yet");
+        let Some(answer) = call.as_mut().now_or_never() else { return };
+        let at = run.disk.ops();
+        note(&mut run.history.lock().expect("no panic while it is locked"), answer, at);
+    })
 }
 
 impl Run {
@@ -195,11 +220,17 @@ impl Run {
         Some(self.send(records, batches, cursors.into_iter().collect()))
     }
 
+    /// The writer of the topic that goes, while that is there.
+    fn passing_writer(&self) -> Option<usize> {
+        (LASTING_WRITERS..self.writers.len()).next_back().filter(|writer| self.writers[*writer].gone.is_none())
+    }
+
     /// Any writer whose topic is there.
     fn writer(&mut self) -> usize {
-        let last = self.writers.len() - 1;
-        let is_passing = self.writers[last].gone.is_none() && last >= LASTING_WRITERS;
-        if is_passing && self.rng.percent(30) { last } else { self.rng.index(LASTING_WRITERS) }
+        match self.passing_writer() {
+            Some(writer) if self.rng.percent(30) => writer,
+            _ => self.rng.index(LASTING_WRITERS),
+        }
     }
 
     /// The last batch of a producer again.
@@ -289,24 +320,14 @@ impl Run {
         let invoked = self.disk.ops();
         let number = self.next_call();
         let entry = Commit { number, invoked, consumer: consumer as u64, offset, rewind, outcome: Outcome::Unknown };
-        let broker = self.store.broker().clone();
-        let mut call = Box::pin(async move { broker.commit(id, Offset(offset), rewind).await });
         let mut history = self.history.lock().expect("no panic while it is locked");
         history.commits.push(entry);
         let number = history.commits.len() - 1;
         drop(history);
-        // The first poll hands it to the writer.
-        let early = call.as_mut().now_or_never().is_some();
-        Some(Box::new(move |run: &mut Self| {
-            assert!(!early, "the writer has not worked yet");
-            let Some(outcome) = call.as_mut().now_or_never() else { return };
-            let at = run.disk.ops();
-            let mut history = run.history.lock().expect("no panic while it is locked");
-            history.commits[number].outcome = match outcome {
-                Ok(cursor) => Outcome::Acked(cursor.0, at),
-                Err(Error::Indeterminate) => Outcome::Unknown,
-                Err(_) => Outcome::Refused,
-            };
+        let broker = self.store.broker().clone();
+        let call = async move { broker.commit(id, Offset(offset), rewind).await };
+        Some(later(call, move |history, answer, at| {
+            history.commits[number].outcome = outcome_of(answer.map(|cursor| cursor.0), at);
         }))
     }
 
@@ -322,19 +343,15 @@ impl Run {
         let at = history.commits.len() - 1;
         drop(history);
         let answer = self.store.call(|broker| async move { broker.dequeue(id, cursor, number, 1, ROOM).await });
-        self.history.lock().expect("no panic while it is locked").commits[at].outcome = match answer {
-            Ok(dequeued) => Outcome::Acked(dequeued.next.0, self.disk.ops()),
-            Err(Error::Indeterminate) => Outcome::Unknown,
-            Err(_) => Outcome::Refused,
-        };
+        let outcome = outcome_of(answer.map(|dequeued| dequeued.next.0), self.disk.ops());
+        self.history.lock().expect("no panic while it is locked").commits[at].outcome = outcome;
         None
     }
 
     /// Makes a topic with a producer, or deletes the one that was made last, with what is in it.
     fn topic_comes_and_goes(&mut self) -> Option<Settle> {
-        let last = self.writers.len() - 1;
-        if last >= LASTING_WRITERS && self.writers[last].gone.is_none() {
-            return Some(self.delete_topic_of(last));
+        if let Some(writer) = self.passing_writer() {
+            return Some(self.delete_topic_of(writer));
         }
         let topic = format!("passing-{}", self.topics_made);
         self.topics_made += 1;
@@ -353,23 +370,13 @@ impl Run {
         let (invoked, topic) = (self.disk.ops(), self.writers[writer].topic.clone());
         self.writers[writer].gone = Some(invoked);
         let (broker, called) = (self.store.broker().clone(), name(&topic));
-        let mut call = Box::pin(async move { broker.delete_topic(called, true).await });
         let mut history = self.history.lock().expect("no panic while it is locked");
         history.deletions.push(Deletion { invoked, topic, outcome: Outcome::Unknown });
         let number = history.deletions.len() - 1;
         drop(history);
-        // The first poll hands it to the writer.
-        let early = call.as_mut().now_or_never().is_some();
-        Box::new(move |run: &mut Self| {
-            assert!(!early, "the writer has not worked yet");
-            let Some(outcome) = call.as_mut().now_or_never() else { return };
-            let at = run.disk.ops();
-            let mut history = run.history.lock().expect("no panic while it is locked");
-            history.deletions[number].outcome = match outcome {
-                Ok(_) => Outcome::Acked((), at),
-                Err(Error::Indeterminate) => Outcome::Unknown,
-                Err(_) => Outcome::Refused,
-            };
+        let call = async move { broker.delete_topic(called, true).await };
+        later(call, move |history, answer, at| {
+            history.deletions[number].outcome = outcome_of(answer.map(drop), at);
         })
     }
 
