@@ -56,6 +56,8 @@ pub const MAX_APPEND_PARTS: usize = 1_024;
 pub const MAX_APPEND_COMMITS: usize = 256;
 /// Most topics in one answer to ListTopics.
 pub const MAX_LIST_TOPICS: usize = 128;
+/// Most producers in one answer to ListProducers.
+pub const MAX_LIST_PRODUCERS: usize = 128;
 /// Most consumers in one answer to DescribeTopic.
 pub const MAX_DESCRIBE_CONSUMERS: usize = 128;
 /// Most batches in one answer to Fetch or Dequeue, or in one Deliver.

@@ -199,6 +199,8 @@ fn producers() -> Vec<Case> {
         AppendedPart { base_offset: Some(251), duplicate: false },
         AppendedPart { base_offset: None, duplicate: true },
     ];
+    let listed = ProducerInfo { name: "p".into(), producer_id: ID, epoch: 3, last_sequence: 250, last_offset: Some(9) };
+    let listed_hex = format!("01 01 70 {ID_HEX} 03 fa 01 09 00");
     vec![
         request(0x20, register, &[], "01 61 01 01 70 01 00 01 fb e803"),
         answer(
@@ -221,6 +223,15 @@ fn producers() -> Vec<Case> {
             &[],
             "07 00 00 fa",
         ),
+        request(
+            0x23,
+            ListProducers { topic: "a".into(), prefix: "b".into(), after: String::new(), limit: 128 },
+            &[],
+            "01 61 01 62 00 80",
+        ),
+        answer(0x8023, ListProducersAnswer { producers: vec![listed], more: false }, &[], &listed_hex),
+        request(0x24, ForgetProducer { producer_id: ID }, &[], ID_HEX),
+        answer(0x8024, ForgetProducerAnswer { forgotten: true }, &[], "01"),
     ]
 }
 

@@ -55,6 +55,8 @@ local messages = {
     [0x20] = { name = "RegisterProducer" },
     [0x21] = { name = "Append" },
     [0x22] = { name = "ProducerState" },
+    [0x23] = { name = "ListProducers" },
+    [0x24] = { name = "ForgetProducer" },
     [0x30] = { name = "RegisterConsumer" },
     [0x31] = { name = "Fetch" },
     [0x32] = { name = "Subscribe" },
@@ -101,6 +103,11 @@ local layouts = {
     AppendedPart = "base_offset* option<u64>, duplicate* bool",
     ProducerState = "producer_id* id",
     ProducerStateAnswer = "topic_id* u32, name* option<string>, epoch* u32, last_sequence* u64",
+    ListProducers = "topic* string, prefix* string, after* string, limit* u32",
+    ListProducersAnswer = "producers* list<ProducerInfo>, more* bool",
+    ProducerInfo = "name* string, producer_id id, epoch u32, last_sequence* u64, last_offset option<u64>",
+    ForgetProducer = "producer_id* id",
+    ForgetProducerAnswer = "forgotten* bool",
     RegisterConsumer = "topic* string, name* option<string>, start* Start",
     RegisterConsumerAnswer = "consumer_id id, cursor* u64, existed* bool",
     Fetch = "topic* string, offset* u64, max_bytes u32, max_wait_ms* u32",
@@ -123,7 +130,7 @@ local layouts = {
     ErrorBody = "code u16, facts u8, message string, details list<u64>",
 }
 
--- Section 4.14.
+-- Section 4.16.
 local starts = {
     [0] = { name = "Head" },
     [1] = { name = "Tail" },

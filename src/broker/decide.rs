@@ -1,10 +1,10 @@
 //! Deciding: is an operation valid, a duplicate, a gap? Looks at the state, changes nothing, gives entries to store.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Bound};
 
 use super::{
     Error, Retention,
-    operation::{Appending, StartAt, Taken, Taking},
+    operation::{Appending, Listed, Listing, StartAt, Taken, Taking},
     state::{Consumer, Producer, State, Topic, Verdict},
 };
 use crate::{
@@ -82,6 +82,20 @@ pub(super) fn create_topic(state: &State, name: &TopicName, retention: Retention
 pub(super) fn registered_producer<'a>(state: &'a State, topic: &TopicName, name: Option<&str>) -> Option<&'a Producer> {
     let id = topic_named(state, topic).ok()?.producer_names.get(name?)?;
     state.producers.get(id).map(AsRef::as_ref)
+}
+
+/// A page of the producers that have names, and whether there are more.
+pub(super) fn list_producers(state: &State, listing: &Listing) -> Result<(Vec<Listed>, bool), Error> {
+    let names = &topic_named(state, &listing.topic)?.producer_names;
+    let first = match listing.after >= listing.prefix {
+        true => Bound::Excluded(listing.after.as_str()),
+        false => Bound::Included(listing.prefix.as_str()),
+    };
+    let matching = names.range::<str, _>((first, Bound::Unbounded));
+    let matching = matching.take_while(|(name, _)| name.starts_with(&listing.prefix));
+    let mut found = matching.filter_map(|(_, id)| state.producers.get(id)).map(|producer| producer.listed());
+    let page = found.by_ref().take(listing.limit).collect();
+    Ok((page, found.next().is_some()))
 }
 
 /// Whether there may be one more producer.

@@ -89,6 +89,14 @@ impl<'a> Group<'a> {
                 let outcome = self.producer_state(id).inspect(|_| self.note_producer(id));
                 self.later(outcome, done);
             }
+            Operation::ListProducers(listing, done) => {
+                let outcome = decide::list_producers(self.state, &listing);
+                self.later(outcome, done);
+            }
+            Operation::ForgetProducer { id, done } => {
+                let outcome = Ok(self.forget_producer(id));
+                self.later(outcome, done);
+            }
             Operation::RegisterConsumer { topic, name, start, done } => {
                 let outcome = self.register_consumer(&topic, name, start);
                 self.later(outcome, done);
@@ -282,6 +290,13 @@ impl<'a> Group<'a> {
     fn producer_state(&self, id: ProducerId) -> Result<ProducerState, Error> {
         let producer = self.state.producers.get(&id).ok_or_else(|| Error::UnknownProducer(id.to_string()))?;
         Ok(producer.shown())
+    }
+
+    fn forget_producer(&mut self, id: ProducerId) -> bool {
+        let Some(topic) = self.state.producers.get(&id).map(|producer| producer.topic) else { return false };
+        self.record(&Event::ProducersExpired(vec![*id.0.as_bytes()]));
+        self.touch(topic);
+        true
     }
 
     fn register_consumer(

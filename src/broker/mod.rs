@@ -35,7 +35,9 @@ mod writer;
 pub use audit::{DataDir, FoundDamage, LostRange, Progress, Report, audit};
 pub use broker_error::Error;
 pub use config::{BrokerConfig, Health, Status};
-pub use operation::{Appended, Appending, ConsumerState, Done, ProducerState, StartAt, Taken, TopicCreated};
+pub use operation::{
+    Appended, Appending, ConsumerState, Done, Listed, Listing, ProducerState, StartAt, Taken, TopicCreated,
+};
 pub use place::Place;
 pub use reads::{Dequeued, Fetched, Room};
 pub use state::Retention;
@@ -167,6 +169,22 @@ impl Broker {
     /// [`Error::UnknownProducer`].
     pub async fn producer_state(&self, id: ProducerId) -> Result<ProducerState, Error> {
         self.ask(|done| Operation::ProducerState { id, done }).await
+    }
+
+    /// Producers of a topic that have names, a page of them, and whether there are more.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`].
+    pub async fn producers(&self, listing: Listing) -> Result<(Vec<Listed>, bool), Error> {
+        self.ask(|done| Operation::ListProducers(listing, done)).await
+    }
+
+    /// Removes a producer. Says whether there was one.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn forget_producer(&self, id: ProducerId) -> Result<bool, Error> {
+        self.ask(|done| Operation::ForgetProducer { id, done }).await
     }
 
     /// Registers a consumer; the same name gives the same id, and the cursor where it was left.

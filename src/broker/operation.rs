@@ -55,6 +55,28 @@ pub struct ProducerState {
     pub last_sequence: Sequence,
 }
 
+/// Which producers of a topic to list: those that have names, in order of name.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The topic.
+    pub topic: TopicName,
+    /// Only names that begin with this.
+    pub prefix: String,
+    /// Only names behind this one.
+    pub after: String,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A producer in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The producer.
+    pub state: ProducerState,
+    /// Offset of the last record that it stored.
+    pub last_offset: Option<Offset>,
+}
+
 /// A registered consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConsumerState {
@@ -106,6 +128,8 @@ pub(super) enum Operation {
     DeleteTopic { name: TopicName, if_present: bool, done: Done<bool> },
     RegisterProducer { topic: TopicName, name: Option<String>, create: Option<Retention>, done: Done<ProducerState> },
     ProducerState { id: ProducerId, done: Done<ProducerState> },
+    ListProducers(Listing, Done<(Vec<Listed>, bool)>),
+    ForgetProducer { id: ProducerId, done: Done<bool> },
     RegisterConsumer { topic: TopicName, name: Option<String>, start: StartAt, done: Done<ConsumerState> },
     Commit { consumer: ConsumerId, offset: Offset, rewind: bool, done: Done<Offset> },
     Dequeue(Taking, Done<Taken>),
@@ -119,6 +143,8 @@ impl Operation {
             Self::CreateTopic { done, .. } => done(Err(error)),
             Self::DeleteTopic { done, .. } => done(Err(error)),
             Self::RegisterProducer { done, .. } | Self::ProducerState { done, .. } => done(Err(error)),
+            Self::ListProducers(_, done) => done(Err(error)),
+            Self::ForgetProducer { done, .. } => done(Err(error)),
             Self::RegisterConsumer { done, .. } => done(Err(error)),
             Self::Commit { done, .. } => done(Err(error)),
             Self::Dequeue(_, done) => done(Err(error)),

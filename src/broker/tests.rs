@@ -290,7 +290,7 @@ async fn offsets_are_found_by_time() {
 }
 
 /// A dequeue was sent again, its topic was deleted behind it, and it was answered with `UnknownTopic`. That is none of its
-/// errors (protocol.md section 4.19): a client takes it for the answer to something else. The consumer is what is gone.
+/// errors (protocol.md section 4.21): a client takes it for the answer to something else. The consumer is what is gone.
 #[cfg(feature = "trial")]
 #[test]
 fn a_repeated_dequeue_whose_topic_is_deleted_behind_it_is_told_that_the_consumer_is_unknown() {

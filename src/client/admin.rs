@@ -6,10 +6,11 @@ use tokio::time::Instant;
 
 use super::{Client, Error, call::Repeat};
 use crate::{
-    limits::MAX_TOPICS,
+    limits::{MAX_PRODUCERS, MAX_TOPICS},
     protocol::{
-        CreateTopic, DeleteTopic, DescribeTopic, DescribeTopicAnswer, ListTopics, OffsetForTimestamp, Ping,
-        ProducerState, ProducerStateAnswer, Retention, ServerInfo, ServerInfoAnswer, TopicInfo,
+        CreateTopic, DeleteTopic, DescribeTopic, DescribeTopicAnswer, ForgetProducer, ListProducers, ListTopics,
+        OffsetForTimestamp, Ping, ProducerInfo, ProducerState, ProducerStateAnswer, Retention, ServerInfo,
+        ServerInfoAnswer, TopicInfo,
     },
     record::{Offset, ProducerId, Timestamp, TopicId, TopicName},
 };
@@ -119,6 +120,46 @@ impl Client {
     /// Nothing changes on the server.
     pub async fn producer_state(&self, id: ProducerId) -> Result<ProducerStateAnswer, Error> {
         self.call(&ProducerState { producer_id: *id.0.as_bytes() }, Repeat::Harmless).await
+    }
+
+    /// Producers of a topic whose names begin with `prefix`, in order of name. Those that come or go meanwhile may be
+    /// missing or not.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with [`UnknownTopic`](crate::protocol::ErrorCode::UnknownTopic); [`Error::TimedOut`].
+    ///
+    /// # Cancel safety
+    /// Nothing changes on the server.
+    pub async fn list_producers(&self, topic: &str, prefix: &str) -> Result<Vec<ProducerInfo>, Error> {
+        let mut producers: Vec<ProducerInfo> = Vec::new();
+        loop {
+            let after = producers.last().map_or_else(String::new, |last| last.name.clone());
+            let (topic, prefix) = (topic_name(topic)?, prefix.to_owned());
+            let request = ListProducers { topic, prefix, after: after.clone(), limit: 0 };
+            let page = self.call(&request, Repeat::Harmless).await?;
+            let is_ordered = page.producers.is_sorted_by(|a, b| a.name < b.name);
+            let goes_on = page.producers.first().map_or(!page.more, |first| first.name > after);
+            if !is_ordered || !goes_on || producers.len() + page.producers.len() > MAX_PRODUCERS {
+                return Err(Error::violation("producers are not in order of name, or too many"));
+            }
+            producers.extend(page.producers);
+            if !page.more {
+                return Ok(producers);
+            }
+        }
+    }
+
+    /// Removes a producer: what is still sent in its name is refused, and the name begins anew. Says whether this call
+    /// removed it; when the connection was lost meanwhile, it may say no although an earlier try of the same call did.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]; [`Error::TimedOut`].
+    ///
+    /// # Cancel safety
+    /// The producer may have been removed. Calling again is harmless.
+    pub async fn forget_producer(&self, id: ProducerId) -> Result<bool, Error> {
+        let request = ForgetProducer { producer_id: *id.0.as_bytes() };
+        Ok(self.call(&request, Repeat::Harmless).await?.forgotten)
     }
 
     /// What the server is and how it is.

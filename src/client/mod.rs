@@ -55,8 +55,8 @@ pub use self::{
     transport::{BoxTransport, Transport},
 };
 pub use crate::protocol::{
-    ConsumerInfo, CursorMove, DescribeTopicAnswer, ErrorCode, ProducerStateAnswer, Retention, ServerInfoAnswer, Start,
-    TopicInfo,
+    ConsumerInfo, CursorMove, DescribeTopicAnswer, ErrorCode, ProducerInfo, ProducerStateAnswer, Retention,
+    ServerInfoAnswer, Start, TopicInfo,
 };
 
 use self::{

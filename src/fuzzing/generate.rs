@@ -115,6 +115,11 @@ messages! {
     AppendedPart { base_offset duplicate }
     ProducerState { producer_id }
     ProducerStateAnswer { topic_id name epoch last_sequence }
+    ListProducers { topic prefix after limit }
+    ListProducersAnswer { producers more }
+    ProducerInfo { name producer_id epoch last_sequence last_offset }
+    ForgetProducer { producer_id }
+    ForgetProducerAnswer { forgotten }
     RegisterConsumer { topic name start }
     RegisterConsumerAnswer { consumer_id cursor existed }
     Fetch { topic offset max_bytes max_wait_ms }

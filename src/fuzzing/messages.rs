@@ -93,8 +93,10 @@ macro_rules! messages {
 // In an order that seeds depend on.
 messages! {
     requests: Hello Ping ServerInfo CreateTopic DeleteTopic ListTopics DescribeTopic RegisterProducer Append ProducerState
-        RegisterConsumer Fetch Subscribe Credit Unsubscribe Commit Dequeue Backlog OffsetForTimestamp;
+        RegisterConsumer Fetch Subscribe Credit Unsubscribe Commit Dequeue Backlog OffsetForTimestamp
+        ListProducers ForgetProducer;
     answers: HelloAnswer ServerInfoAnswer CreateTopicAnswer DeleteTopicAnswer ListTopicsAnswer DescribeTopicAnswer
         RegisterProducerAnswer AppendAnswer ProducerStateAnswer RegisterConsumerAnswer FetchAnswer SubscribeAnswer
         Deliver CommitAnswer DequeueAnswer BacklogAnswer OffsetForTimestampAnswer ErrorBody PingAnswer UnsubscribeAnswer
+        ListProducersAnswer ForgetProducerAnswer
 }

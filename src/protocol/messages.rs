@@ -10,8 +10,6 @@ use bincode::{
     error::{DecodeError, EncodeError},
 };
 
-use super::{Answer, ErrorBody, Opcode, Request};
-
 /// A UUID: its 16 bytes in the order of its text form.
 pub type Id = [u8; 16];
 
@@ -23,19 +21,6 @@ macro_rules! messages {
             pub struct $name { $($($(#[$field_doc])* pub $field: $type,)*)? }
         )*
     };
-}
-
-macro_rules! requests {
-    ($($request:ident => $answer:ident,)*) => {
-        $(impl Request for $request {
-            const OPCODE: Opcode = Opcode::$request;
-            type Answer = $answer;
-        })*
-    };
-}
-
-macro_rules! answers {
-    ($($answer:ident,)*) => { $(impl Answer for $answer {})* };
 }
 
 // ---- the connection ----
@@ -282,6 +267,47 @@ messages! {
         /// End of the last stored sequence range.
         last_sequence: u64,
     }
+    /// Asks for producers of a topic that have names.
+    ListProducers {
+        /// Of which topic.
+        topic: String,
+        /// Only those whose name begins with this.
+        prefix: String,
+        /// Only those whose name comes behind this one.
+        after: String,
+        /// At most so many; 0 means as many as fit.
+        limit: u32,
+    }
+    /// Producers, in order of name.
+    ListProducersAnswer {
+        /// One page of them.
+        producers: Vec<ProducerInfo>,
+        /// Whether there are more behind them.
+        more: bool,
+    }
+    /// A producer that has a name.
+    ProducerInfo {
+        /// Its name.
+        name: String,
+        /// Its id.
+        producer_id: Id,
+        /// Its current epoch.
+        epoch: u32,
+        /// End of the last stored sequence range.
+        last_sequence: u64,
+        /// Offset of the last record that it stored; `None` when there is none.
+        last_offset: Option<u64>,
+    }
+    /// Removes a producer: its id is unknown from then on, and its name free.
+    ForgetProducer {
+        /// Which.
+        producer_id: Id,
+    }
+    /// The producer is gone.
+    ForgetProducerAnswer {
+        /// Whether this request removed it.
+        forgotten: bool,
+    }
 }
 
 // ---- consumers ----
@@ -497,67 +523,7 @@ impl<'de, Context> BorrowDecode<'de, Context> for Start {
     }
 }
 
-requests! {
-    Hello => HelloAnswer,
-    Ping => PingAnswer,
-    ServerInfo => ServerInfoAnswer,
-    CreateTopic => CreateTopicAnswer,
-    DeleteTopic => DeleteTopicAnswer,
-    ListTopics => ListTopicsAnswer,
-    DescribeTopic => DescribeTopicAnswer,
-    RegisterProducer => RegisterProducerAnswer,
-    ProducerState => ProducerStateAnswer,
-    RegisterConsumer => RegisterConsumerAnswer,
-    Fetch => FetchAnswer,
-    Subscribe => SubscribeAnswer,
-    Credit => NoAnswer,
-    Unsubscribe => UnsubscribeAnswer,
-    Commit => CommitAnswer,
-    Dequeue => DequeueAnswer,
-    Backlog => BacklogAnswer,
-    OffsetForTimestamp => OffsetForTimestampAnswer,
-}
-
 messages! {
     /// What answers a Credit: nothing is ever sent.
     NoAnswer
-}
-
-answers! {
-    HelloAnswer, PingAnswer, ServerInfoAnswer, CreateTopicAnswer, DeleteTopicAnswer, ListTopicsAnswer,
-    DescribeTopicAnswer, RegisterProducerAnswer, AppendAnswer, ProducerStateAnswer, RegisterConsumerAnswer,
-    SubscribeAnswer, UnsubscribeAnswer, CommitAnswer, BacklogAnswer, OffsetForTimestampAnswer, NoAnswer,
-}
-
-impl Request for Append {
-    const OPCODE: Opcode = Opcode::Append;
-    type Answer = AppendAnswer;
-
-    fn batch_lengths(&self) -> Vec<u32> {
-        self.parts.iter().map(|part| part.batch_bytes).collect()
-    }
-}
-
-/// GoAway is an error that nobody asked for: correlation id 0, and the connection closes.
-impl Request for ErrorBody {
-    const OPCODE: Opcode = Opcode::GoAway;
-    type Answer = NoAnswer;
-}
-
-impl Answer for FetchAnswer {
-    fn batch_lengths(&self) -> Vec<u32> {
-        self.batch_bytes.clone()
-    }
-}
-
-impl Answer for Deliver {
-    fn batch_lengths(&self) -> Vec<u32> {
-        self.batch_bytes.clone()
-    }
-}
-
-impl Answer for DequeueAnswer {
-    fn batch_lengths(&self) -> Vec<u32> {
-        self.batch_bytes.clone()
-    }
 }

@@ -19,6 +19,7 @@ mod frame;
 mod message;
 mod messages;
 mod opcode;
+mod pairs;
 mod preface;
 mod refusal;
 

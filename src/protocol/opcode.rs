@@ -56,6 +56,10 @@ opcodes! {
     Append = 0x21,
     /// The last sequence of a producer.
     ProducerState = 0x22,
+    /// Producers that have names, a page at a time.
+    ListProducers = 0x23,
+    /// Removes a producer.
+    ForgetProducer = 0x24,
     /// Gives a consumer its id and cursor.
     RegisterConsumer = 0x30,
     /// Reads a topic from an offset, waiting for records if asked to.

@@ -2,7 +2,10 @@
 
 use connectify::{
     limits::MAX_PRODUCER_RANGES,
-    protocol::{AppendedPart, CursorMove, ErrorCode, ProducerState, RegisterProducer, RegisterProducerAnswer, Start},
+    protocol::{
+        AppendedPart, CursorMove, ErrorCode, ForgetProducer, ListProducers, ProducerState, RegisterProducer,
+        RegisterProducerAnswer, Start,
+    },
 };
 
 use crate::support::{Raw, TestServer, append_of, batch, images::directory};
@@ -115,6 +118,73 @@ async fn a_name_that_is_registered_again_fences_the_one_before() {
     new.refused(ErrorCode::ProducerFenced, &append, batches).await;
     assert_eq!(new.append(&second, &batch(&second, 5..6, &["b"])).await, stored_at(1));
     assert_eq!(texts(&old.read_all("t").await), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn producers_with_names_are_listed_with_what_they_stored_last() {
+    let data = directory();
+    let server = TestServer::on(data.path());
+    let mut raw = Raw::open(server.address).await;
+    let mut names: Vec<_> = (0..300).map(|n| format!("file-{n:03}")).collect();
+    for name in &names {
+        raw.producer_named("t", Some(name)).await;
+    }
+    let (other, unnamed) = (raw.producer_named("t", Some("other")).await, raw.producer("t").await);
+    raw.append(&unnamed, &batch(&unnamed, 0..1, &["x"])).await;
+    raw.append(&other, &batch(&other, 0..700, &["a", "b"])).await;
+
+    let mut list = async |prefix: &str, after: &str, limit| {
+        let (topic, prefix, after) = ("t".to_owned(), prefix.to_owned(), after.to_owned());
+        raw.ask(&ListProducers { topic, prefix, after, limit }).await
+    };
+    let first = list("file-", "", 0).await;
+    assert_eq!((first.producers.len(), first.more), (128, true));
+    let found = list("o", "", 7).await;
+    let [found] = &found.producers[..] else { panic!("{found:?}") };
+    assert_eq!((found.producer_id, found.epoch, found.name.as_str()), (other.producer_id, 0, "other"));
+    assert_eq!((found.last_sequence, found.last_offset), (700, Some(2)));
+    // One page after the other, of any size, they are all there once.
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = list("file-", &after, 77).await;
+        assert!(page.producers.iter().all(|producer| (producer.last_sequence, producer.last_offset) == (0, None)));
+        seen.extend(page.producers.into_iter().map(|producer| producer.name));
+        after.clone_from(seen.last().expect("no page is empty"));
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(seen, names);
+    // `after` need not be a name, nor begin with the prefix.
+    assert_eq!(list("file-2", "a", 1).await.producers[0].name, "file-200");
+    assert_eq!(list("file-2", "file-2\u{10ffff}", 1).await.producers, []);
+    assert_eq!(list("", "", 1).await.producers[0].name, names.remove(0));
+    let unknown = ListProducers { topic: "nowhere".to_owned(), ..ListProducers::default() };
+    raw.refused(ErrorCode::UnknownTopic, &unknown, Vec::new()).await;
+}
+
+#[tokio::test]
+async fn a_producer_that_is_forgotten_is_unknown_and_its_name_begins_anew_also_after_a_restart() {
+    let data = directory();
+    let server = TestServer::on(data.path());
+    let mut raw = Raw::open(server.address).await;
+    let old = raw.producer_named("t", Some("file")).await;
+    raw.append(&old, &batch(&old, 0..10, &["a"])).await;
+    let forget = ForgetProducer { producer_id: old.producer_id };
+    assert!(raw.ask(&forget).await.forgotten);
+    assert!(!raw.ask(&forget).await.forgotten, "it is gone already");
+    server.stop().await;
+
+    let server = TestServer::on(data.path());
+    let mut raw = Raw::open(server.address).await;
+    raw.refused(ErrorCode::UnknownProducer, &ProducerState { producer_id: old.producer_id }, Vec::new()).await;
+    let (append, batches) = append_of(&[(old.topic_id, batch(&old, 10..11, &["x"]))], &[]);
+    raw.refused(ErrorCode::UnknownProducer, &append, batches).await;
+    assert_eq!(raw.topic("t").await.producers, 0);
+    let new = raw.producer_named("t", Some("file")).await;
+    assert_ne!(new.producer_id, old.producer_id);
+    assert_eq!((new.epoch, new.last_sequence), (0, 0));
+    assert_eq!(texts(&raw.read_all("t").await), ["a"], "its records stay");
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ def numbered(count, start=0):
 
 
 def fetch_all(connection, topic, offset=0, max_bytes=2_000):
-    """Everything from an offset on, a few batches at a time (section 4.13)."""
+    """Everything from an offset on, a few batches at a time (section 4.15)."""
     found = []
     while True:
         answer = connection.call("Fetch", topic=topic, offset=offset, max_bytes=max_bytes, max_wait_ms=0)

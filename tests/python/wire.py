@@ -66,6 +66,8 @@ MESSAGES = {
     "RegisterProducer": (0x0020, "RegisterProducer", "RegisterProducerAnswer"),
     "Append": (0x0021, "Append", "AppendAnswer"),
     "ProducerState": (0x0022, "ProducerState", "ProducerStateAnswer"),
+    "ListProducers": (0x0023, "ListProducers", "ListProducersAnswer"),
+    "ForgetProducer": (0x0024, "ForgetProducer", "ForgetProducerAnswer"),
     "RegisterConsumer": (0x0030, "RegisterConsumer", "RegisterConsumerAnswer"),
     "Fetch": (0x0031, "Fetch", "FetchAnswer"),
     "Subscribe": (0x0032, "Subscribe", "SubscribeAnswer"),
@@ -113,6 +115,11 @@ LAYOUTS = {
         "AppendedPart": "base_offset:option<u64> duplicate:bool",
         "ProducerState": "producer_id:id",
         "ProducerStateAnswer": "topic_id:u32 name:option<string> epoch:u32 last_sequence:u64",
+        "ListProducers": "topic:string prefix:string after:string limit:u32",
+        "ListProducersAnswer": "producers:list<ProducerInfo> more:bool",
+        "ProducerInfo": "name:string producer_id:id epoch:u32 last_sequence:u64 last_offset:option<u64>",
+        "ForgetProducer": "producer_id:id",
+        "ForgetProducerAnswer": "forgotten:bool",
         "RegisterConsumer": "topic:string name:option<string> start:Start",
         "RegisterConsumerAnswer": "consumer_id:id cursor:u64 existed:bool",
         "Fetch": "topic:string offset:u64 max_bytes:u32 max_wait_ms:u32",
@@ -136,7 +143,7 @@ LAYOUTS = {
     }.items()
 }
 
-# Section 4.14: the tags of Start, and what follows each.
+# Section 4.16: the tags of Start, and what follows each.
 TAGS = {"Head": (0, None), "Tail": (1, None), "Offset": (2, "u64"), "Timestamp": (3, "u64"), "Cursor": (4, "id")}
 
 LARGEST = {"u16": 2**16 - 1, "u32": 2**32 - 1, "u64": 2**64 - 1}

@@ -166,7 +166,7 @@ impl Writer<'_> {
         let layouts = self.layouts;
         let (name, follows) = object(value).iter().next().expect("a tag by its name");
         assert_eq!(object(value).len(), 1, "{value} has more than a tag");
-        let (tag, _, kind) = layouts.tags().iter().find(|(_, tag, _)| tag == name).expect("a tag of section 4.14");
+        let (tag, _, kind) = layouts.tags().iter().find(|(_, tag, _)| tag == name).expect("a tag of section 4.16");
         self.push(path, What::Tag, &[*tag]);
         match kind {
             None => {

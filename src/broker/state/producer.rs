@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     broker::{
-        ProducerState,
+        Listed, ProducerState,
         event::{self, Range},
     },
     limits::MAX_PRODUCER_RANGES,
@@ -84,6 +84,12 @@ impl Producer {
     pub(in crate::broker) fn shown(&self) -> ProducerState {
         let Self { id, topic, epoch, end: last_sequence, .. } = *self;
         ProducerState { id, topic, name: self.name.clone(), epoch, last_sequence }
+    }
+
+    /// What a list shows.
+    pub(in crate::broker) fn listed(&self) -> Listed {
+        let last_offset = self.ranges.back().map(|last| Offset(last.base + last.records - 1));
+        Listed { state: self.shown(), last_offset }
     }
 
     pub(super) fn from_event(event: &event::Producer) -> Self {

@@ -1,6 +1,6 @@
 //! A topic: its range of offsets, and the pieces that retention drops.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use crate::{
     broker::event::{self, Event, Piece},
@@ -42,7 +42,7 @@ pub(in crate::broker) struct Topic {
     /// Ranges of `head..tail` that damage took, in order, not touching each other.
     pub(in crate::broker) lost: Vec<(Offset, Offset)>,
     pub(in crate::broker) producers: HashSet<ProducerId>,
-    pub(in crate::broker) producer_names: HashMap<String, ProducerId>,
+    pub(in crate::broker) producer_names: BTreeMap<String, ProducerId>,
     pub(in crate::broker) consumers: HashSet<ConsumerId>,
     pub(in crate::broker) consumer_names: HashMap<String, ConsumerId>,
 }
@@ -62,7 +62,7 @@ impl Topic {
             pieces: event.pieces.iter().copied().collect(),
             lost: Vec::new(),
             producers: HashSet::new(),
-            producer_names: HashMap::new(),
+            producer_names: BTreeMap::new(),
             consumers: HashSet::new(),
             consumer_names: HashMap::new(),
         })

@@ -4,7 +4,7 @@
 //! something goes wrong, nothing is sent until all that is outstanding is answered or lost; then everything that is not
 //! settled is sent again in order, after a delay if the server refused it for now, on the next connection if need be.
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{future::poll_fn, num::NonZeroU64, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
@@ -148,7 +148,8 @@ impl Driver {
     fn take_batch(&mut self) -> Option<usize> {
         let draft = self.shared.queue().take()?;
         let count = draft.records.len();
-        let sequence = SequenceRange::counting(self.next_sequence, count as u64);
+        let units = draft.units.map_or(count as u64, NonZeroU64::get);
+        let sequence = SequenceRange::counting(self.next_sequence, units);
         self.next_sequence = sequence.end;
         let Identity { id, epoch, .. } = self.identity;
         Some(self.flight.push(Sent {

@@ -16,13 +16,17 @@ mod tests;
 mod ticket;
 mod trouble;
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{fmt, num::NonZeroU64, ops::Range, sync::Arc};
 
 use tokio::task::JoinHandle;
 
 pub use self::{builder::ProducerBuilder, ticket::Ticket};
 
-use self::{driver::Identity, shared::Shared};
+use self::{
+    driver::Identity,
+    queue::{Cost, Draft},
+    shared::Shared,
+};
 use super::Error;
 use crate::{
     limits::{MAX_APPEND_COMMITS, MAX_BATCH_RECORDS},
@@ -146,11 +150,40 @@ impl Producer {
         }
         let (mut draft, cost) = self.shared.draft(&records)?;
         draft.commits = commits.to_vec();
+        let ticket = self.push_draft(draft, cost).await?;
+        let base = ticket.await?;
+        Ok(base..base.plus(records.len() as u64))
+    }
+
+    /// Queues records as one batch that covers so many units of what this producer counts, waiting for room in the
+    /// window. The ticket becomes the offset of the first record once all of it is durable.
+    ///
+    /// For a source with positions of its own: the producer of a file counts its bytes, and
+    /// [`Self::last_sequence`] is then where in the file to go on. Use it for all records of a producer, or for none.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] without records or with more than [`MAX_BATCH_RECORDS`]; [`Error::Record`] when they do
+    /// not fit one batch; whatever ended the producer.
+    ///
+    /// # Cancel safety
+    /// Nothing is enqueued. The place in the line for room is lost.
+    pub async fn enqueue_units(&self, records: &[Record], units: NonZeroU64) -> Result<Ticket, Error> {
+        if records.is_empty() || records.len() > MAX_BATCH_RECORDS {
+            return Err(Error::invalid(format!(
+                "a batch takes 1 to {MAX_BATCH_RECORDS} records, not {}",
+                records.len()
+            )));
+        }
+        let (mut draft, cost) = self.shared.draft(records)?;
+        draft.units = Some(units);
+        self.push_draft(draft, cost).await
+    }
+
+    async fn push_draft(&self, draft: Draft, cost: Cost) -> Result<Ticket, Error> {
         let ticket = Ticket::new(Arc::clone(&draft.cell), 0);
         self.shared.admit(cost).await?;
         self.shared.push_draft(draft)?;
-        let base = ticket.await?;
-        Ok(base..base.plus(records.len() as u64))
+        Ok(ticket)
     }
 
     /// Waits until everything that was enqueued before is durable.

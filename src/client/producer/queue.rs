@@ -5,7 +5,7 @@
 //!
 //! Bounds: what is in here holds permits of the window (see [`super::shared`]), so it needs no limit of its own.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, num::NonZeroU64, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -31,6 +31,8 @@ pub(super) struct Draft {
     pub(super) records: BatchBuilder,
     /// Cursors that move with it.
     pub(super) commits: Vec<CursorMove>,
+    /// How much it covers of what the producer counts. `None`: its records.
+    pub(super) units: Option<NonZeroU64>,
     pub(super) cell: Arc<BatchCell>,
     /// Permits of the window that its records hold.
     pub(super) permits: usize,
@@ -43,6 +45,7 @@ impl Draft {
         Self {
             records: BatchBuilder::with_capacity(room_bytes),
             commits: Vec::new(),
+            units: None,
             cell: Arc::default(),
             permits: 0,
             since: Instant::now(),

@@ -75,6 +75,8 @@ pub(super) fn answer(frame: &Frame, base: u64, count: u64) -> Option<OutFrame> {
         Opcode::DescribeTopic => encode(opcode, id, &described()),
         Opcode::RegisterProducer => encode(opcode, id, &registered()),
         Opcode::Append => return appended(frame, base),
+        Opcode::ListProducers => encode(opcode, id, &protocol::ListProducersAnswer::default()),
+        Opcode::ForgetProducer => encode(opcode, id, &protocol::ForgetProducerAnswer { forgotten: true }),
         Opcode::RegisterConsumer => {
             encode(opcode, id, &RegisterConsumerAnswer { consumer_id: [3; 16], cursor: 0, existed: true })
         }

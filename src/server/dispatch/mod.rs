@@ -116,6 +116,8 @@ impl Call {
             Opcode::RegisterProducer => self.waiting(frame, produce::register_producer),
             Opcode::Append => unreachable!("it may take long, and is not handled here"),
             Opcode::ProducerState => self.waiting(frame, produce::producer_state),
+            Opcode::ListProducers => self.waiting(frame, produce::list_producers),
+            Opcode::ForgetProducer => self.waiting(frame, produce::forget_producer),
             Opcode::RegisterConsumer => self.waiting(frame, consume::register_consumer),
             Opcode::Fetch => self.waiting(frame, consume::fetch),
             Opcode::Subscribe => consume::subscribe(self, frame),

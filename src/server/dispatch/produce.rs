@@ -12,11 +12,12 @@ use super::{
     plain,
 };
 use crate::{
-    broker::{self, Appended, Appending},
-    limits::{MAX_APPEND_COMMITS, MAX_APPEND_PARTS, MAX_GROUP_BYTES},
+    broker::{self, Appended, Appending, Listed, Listing},
+    limits::{MAX_APPEND_COMMITS, MAX_APPEND_PARTS, MAX_GROUP_BYTES, MAX_LIST_PRODUCERS},
     protocol::{
-        Append, AppendAnswer, AppendedPart, ErrorBody, ErrorCode, Frame, ProducerState, ProducerStateAnswer,
-        RegisterProducer, RegisterProducerAnswer, decode_request,
+        Append, AppendAnswer, AppendedPart, ErrorBody, ErrorCode, ForgetProducer, ForgetProducerAnswer, Frame,
+        ListProducers, ListProducersAnswer, ProducerInfo, ProducerState, ProducerStateAnswer, RegisterProducer,
+        RegisterProducerAnswer, decode_request,
     },
     record::{Batch, BatchHeader, Compression, ConsumerId, Offset, ProducerId, TopicId, TopicName, check_name},
     server::{refusal::over_limit, shared::Shared},
@@ -52,6 +53,33 @@ pub(super) async fn producer_state(context: Arc<Context>, request: ProducerState
         last_sequence: producer.last_sequence.0,
     };
     Ok(plain(answer))
+}
+
+pub(super) async fn list_producers(context: Arc<Context>, request: ListProducers) -> Answered<ListProducersAnswer> {
+    let topic = TopicName::new(&request.topic)?;
+    let limit = match request.limit as usize {
+        0 => MAX_LIST_PRODUCERS,
+        limit => limit.min(MAX_LIST_PRODUCERS),
+    };
+    let listing = Listing { topic, prefix: request.prefix, after: request.after, limit };
+    let (producers, more) = context.shared.broker.producers(listing).await?;
+    Ok(plain(ListProducersAnswer { producers: producers.into_iter().map(producer_info).collect(), more }))
+}
+
+fn producer_info(listed: Listed) -> ProducerInfo {
+    ProducerInfo {
+        name: listed.state.name.unwrap_or_default(),
+        producer_id: id(listed.state.id.0),
+        epoch: listed.state.epoch.0,
+        last_sequence: listed.state.last_sequence.0,
+        last_offset: listed.last_offset.map(|offset| offset.0),
+    }
+}
+
+pub(super) async fn forget_producer(context: Arc<Context>, request: ForgetProducer) -> Answered<ForgetProducerAnswer> {
+    let producer = ProducerId(Uuid::from_bytes(request.producer_id));
+    let forgotten = context.shared.broker.forget_producer(producer).await?;
+    Ok(plain(ForgetProducerAnswer { forgotten }))
 }
 
 /// The hot path: no task, the writer thread answers. Until the batches are checked, nothing behind them is read.

@@ -1,9 +1,12 @@
 //! Producers of the public client.
 
+use std::num::NonZeroU64;
+
 use connectify::{
-    Compression, Record, Timestamp,
+    Compression, Offset, Record, Timestamp,
     client::{Error, ErrorCode, Retention, Start, TryEnqueueError},
     limits::{MAX_BATCH_RECORDS, MAX_KEY_BYTES, MAX_RECORD_BYTES},
+    record::Sequence,
 };
 
 use super::{all_of, client, numbers, record};
@@ -171,7 +174,7 @@ async fn reading_transforming_and_writing_is_exact_when_cursor_and_results_move_
     // A cursor that is refused refuses its records, and the producer goes on.
     let sink = client.producer("sink").name("job").open().await.expect("opens");
     let consumer = client.consumer("source").name("job").open().await.expect("opens");
-    let beyond = consumer.cursor_move(connectify::Offset(21)).await.expect("registered");
+    let beyond = consumer.cursor_move(Offset(21)).await.expect("registered");
     let error = sink.send_all(vec![record(77)], &[beyond]).await.expect_err("beyond the tail");
     assert_eq!(error.code(), Some(ErrorCode::OffsetBeyondTail));
     sink.send(record(15)).await.expect("durable");
@@ -194,4 +197,26 @@ async fn a_topic_that_does_not_exist_is_made_only_when_asked_for() {
         let error = client.producer(name).open().await.expect_err("not a name");
         assert!(matches!(error, Error::InvalidName { .. }), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn a_producer_that_counts_bytes_of_a_file_goes_on_where_it_was() {
+    let server = TestServer::ephemeral();
+    let client = client(server.address).await;
+    let open = || client.producer("t").name("file").create_topic(Retention::default()).open();
+    let producer = open().await.expect("opens");
+    let units = |bytes| NonZeroU64::new(bytes).expect("not 0");
+    let first = producer.enqueue_units(&[record(0), record(1)], units(1000)).await.expect("taken");
+    let second = producer.enqueue_units(&[record(2)], units(1 << 40)).await.expect("taken");
+    assert_eq!((first.await.expect("durable"), second.await.expect("durable")), (Offset(0), Offset(2)));
+    let error = producer.enqueue_units(&[], units(1)).await.expect_err("a batch holds a record");
+    assert!(matches!(error, Error::InvalidArgument(_)), "{error:?}");
+    let next = open().await.expect("opens");
+    assert_eq!(next.last_sequence(), Sequence((1 << 40) + 1000));
+    let listed = client.list_producers("t", "fi").await.expect("listed");
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].last_sequence, listed[0].last_offset), ((1 << 40) + 1000, Some(2)));
+    assert!(client.forget_producer(next.id()).await.expect("answered"));
+    assert_eq!(client.list_producers("t", "").await.expect("listed"), []);
+    next.enqueue_units(&[record(3)], units(1)).await.expect("taken").await.expect_err("it is forgotten");
 }

@@ -12,8 +12,8 @@ mod preface;
 
 use connectify::protocol::{
     Append, AppendPart, Backlog, Commit, CreateTopic, Credit, DeleteTopic, Dequeue, DescribeTopic, ErrorCode, Fetch,
-    ListTopics, OffsetForTimestamp, Opcode, Ping, ProducerState, RegisterConsumer, RegisterProducer, Request,
-    Retention, ServerInfo, Start, Subscribe, Unsubscribe, encode_body,
+    ForgetProducer, ListProducers, ListTopics, OffsetForTimestamp, Opcode, Ping, ProducerState, RegisterConsumer,
+    RegisterProducer, Request, Retention, ServerInfo, Start, Subscribe, Unsubscribe, encode_body,
 };
 
 use crate::support::{Bystander, Raw, TestServer};
@@ -47,6 +47,8 @@ fn every_request() -> Vec<(Opcode, Vec<u8>)> {
         of(&RegisterProducer { topic: topic.clone(), name: name.clone(), create: Some(retention) }),
         of(&Append { parts, commits: Vec::new() }),
         of(&ProducerState { producer_id }),
+        of(&ListProducers { topic: topic.clone(), prefix: String::new(), after: String::new(), limit: 7 }),
+        of(&ForgetProducer { producer_id }),
         of(&RegisterConsumer { topic: topic.clone(), name, start: Start::Offset(300) }),
         of(&Fetch { topic: topic.clone(), offset: 300, max_bytes: 70_000, max_wait_ms: 1 }),
         of(&Subscribe { topic: topic.clone(), start: Start::Cursor(consumer_id), credit_bytes: 300 }),

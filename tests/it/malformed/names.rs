@@ -3,9 +3,9 @@
 use connectify::{
     limits::{MAX_NAME_BYTES, MAX_TOPIC_NAME_BYTES},
     protocol::{
-        Backlog, Commit, CreateTopic, CursorMove, DeleteTopic, Dequeue, DescribeTopic, ErrorCode, Fetch, ListTopics,
-        OffsetForTimestamp, Opcode, ProducerState, RegisterConsumer, RegisterProducer, Request, Retention, Start,
-        Subscribe, Unsubscribe, encode_body,
+        Backlog, Commit, CreateTopic, CursorMove, DeleteTopic, Dequeue, DescribeTopic, ErrorCode, Fetch, ListProducers,
+        ListTopics, OffsetForTimestamp, Opcode, ProducerState, RegisterConsumer, RegisterProducer, Request, Retention,
+        Start, Subscribe, Unsubscribe, encode_body,
     },
 };
 
@@ -24,6 +24,7 @@ fn messages_with(topic: &str) -> Vec<(u16, Vec<u8>)> {
         of(&DescribeTopic { topic: topic.clone() }),
         of(&RegisterProducer { topic: topic.clone(), name: None, create: None }),
         of(&RegisterProducer { topic: topic.clone(), name: Some("p".to_owned()), create: Some(Retention::default()) }),
+        of(&ListProducers { topic: topic.clone(), ..ListProducers::default() }),
         of(&RegisterConsumer { topic: topic.clone(), name: None, start: Start::Head }),
         of(&Fetch { topic: topic.clone(), offset: 0, max_bytes: 1000, max_wait_ms: 0 }),
         of(&Subscribe { topic: topic.clone(), start: Start::Head, credit_bytes: 1000 }),

@@ -125,7 +125,7 @@ fn refused_open(maker: &Maker) -> Vec<Vector> {
         answered(&request(0, b""), "opcode-0", UnknownOpcode),
         answered(&request(5, b""), "opcode-5", UnknownOpcode),
         answered(&request(0x14, b""), "opcode-0x14", UnknownOpcode),
-        answered(&request(0x23, b""), "opcode-0x23", UnknownOpcode),
+        answered(&request(0x25, b""), "opcode-0x25", UnknownOpcode),
         answered(&request(0x3a, b""), "opcode-0x3a", UnknownOpcode),
         answered(&request(0x0102, b""), "opcode-of-a-ping-and-something-above-it", UnknownOpcode),
         answered(&request(0x7fff, b""), "last-opcode", UnknownOpcode),

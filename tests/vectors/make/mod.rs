@@ -52,7 +52,7 @@ pub(crate) fn files() -> Vec<File> {
         file("connection", "Bodies of Hello, Ping and ServerInfo: sections 4.1 to 4.4.", connection::vectors(&maker)),
         file(
             "consumers",
-            "Bodies of RegisterConsumer, Commit, Dequeue and Backlog: sections 4.12 and 4.18 to 4.20.",
+            "Bodies of RegisterConsumer, Commit, Dequeue and Backlog: sections 4.14 and 4.20 to 4.22.",
             consumers::vectors(&maker),
         ),
         file("errors", "The body of an error, once for every code: section 6.", errors::vectors(&maker)),
@@ -61,12 +61,12 @@ pub(crate) fn files() -> Vec<File> {
         file("preface", "The first bytes of a connection: section 2.1.", preface::vectors()),
         file(
             "producers",
-            "Bodies of RegisterProducer, Append and ProducerState: sections 4.9 to 4.11.",
+            "Bodies of RegisterProducer, Append, ProducerState, ListProducers and ForgetProducer: sections 4.9 to 4.13.",
             producers::vectors(&maker),
         ),
         file(
             "reading",
-            "Bodies of Fetch, Subscribe, Deliver, Credit, Unsubscribe and OffsetForTimestamp: sections 4.13 to 4.17 and 4.21.",
+            "Bodies of Fetch, Subscribe, Deliver, Credit, Unsubscribe and OffsetForTimestamp: sections 4.15 to 4.19 and 4.23.",
             reading::vectors(&maker),
         ),
         file(

@@ -136,5 +136,41 @@ fn states(maker: &Maker) -> Vec<Vector> {
             ("without-a-name", json!({"topic_id": 1, "name": null, "epoch": 0, "last_sequence": plain(u64::MAX)})),
         ],
     ));
+    vectors.extend(maker.bodies(
+        "ListProducers",
+        [
+            ("from-the-first-on", json!({"topic": "logs", "prefix": "", "after": "", "limit": 0})),
+            ("with-a-prefix-behind-a-name", json!({"topic": "logs", "prefix": "host-", "after": "host-6", "limit": 1})),
+        ],
+    ));
+    let listed = |name: &str, last_sequence: Value, last_offset: Value| {
+        json!({
+            "name": name, "producer_id": PRODUCER, "epoch": 3, "last_sequence": last_sequence, "last_offset": last_offset,
+        })
+    };
+    let two = [listed("host-7", json!(41), json!(1_000)), listed("host-8", json!(0), json!(null))];
+    vectors.extend(maker.bodies(
+        "ListProducersAnswer",
+        [
+            ("with-two", json!({"producers": two, "more": true})),
+            ("with-nothing", json!({"producers": [], "more": false})),
+            (
+                "with-the-largest-numbers",
+                json!({"producers": [listed("p", plain(u64::MAX), plain(u64::MAX))], "more": false}),
+            ),
+        ],
+    ));
+    vectors.push(maker.refused(
+        "ListProducers",
+        "of-a-topic-with-a-slash",
+        json!({"topic": "a/b", "prefix": "", "after": "", "limit": 0}),
+        InvalidName,
+        &[],
+    ));
+    vectors.extend(maker.bodies("ForgetProducer", [("by-its-id", json!({"producer_id": PRODUCER}))]));
+    vectors.extend(maker.bodies(
+        "ForgetProducerAnswer",
+        [("that-did-it", json!({"forgotten": true})), ("that-found-none", json!({"forgotten": false}))],
+    ));
     vectors
 }
