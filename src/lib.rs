@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | none | [`record`] and [`protocol`]: the bytes, for tools and other implementations | sockets, the database |
 //! | `client` | [`Client`]: producers, consumers, admin calls | the database |
+//! | `agent` | [`agent`]: follows files and ships them | the database |
 //! | `server` | [`server`]: the server, to be embedded, for instance in a test | |
 //! | `cli` | the `connectify` program | |
 //! | `trial` | for the tests of this project: simulated disks and networks, a checker of histories, planted bugs | |
@@ -21,6 +22,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "agent")]
+pub mod agent;
 #[cfg(feature = "server")]
 pub mod broker;
 #[cfg(feature = "client")]

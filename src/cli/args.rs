@@ -9,7 +9,9 @@ use connectify::{
 };
 use tokio::sync::watch;
 
-use super::{bench, check, consume, credentials, dequeue, info, output::talk, ping, produce, serve, size, topic};
+use super::{
+    agent, bench, check, consume, credentials, dequeue, info, output::talk, ping, produce, serve, ship, size, topic,
+};
 
 /// Who types a command waits for a server that is starting, but not for one that is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Dequeue(dequeue::Args),
     Ping(ping::Args),
     Info(info::Args),
+    Ship(ship::Args),
+    Agent(agent::Args),
     Bench(bench::Args),
 }
 

@@ -3,12 +3,14 @@
 //! A command is a function from its arguments to an [`Answer`]. stdout is data, stderr is talk, and the exit status is
 //! 0, 1 for a negative answer, or 2 for a failure.
 
+mod agent;
 mod answer;
 mod args;
 mod base64;
 mod bench;
 mod byte_size;
 mod check;
+mod compression;
 mod consume;
 mod credentials;
 mod dequeue;
@@ -16,6 +18,7 @@ mod duration;
 mod info;
 mod lines;
 mod listen;
+mod log;
 mod open_files;
 mod output;
 mod ping;
@@ -23,6 +26,8 @@ mod produce;
 mod progress;
 mod record_line;
 mod serve;
+mod service;
+mod ship;
 mod signals;
 mod size;
 mod start;
@@ -71,7 +76,11 @@ fn runtime(command: &Command) -> anyhow::Result<Runtime> {
         }
         _ => 1,
     };
-    let mut builder = Builder::new_multi_thread();
+    let mut builder = match command {
+        // One thread for all: what is read is sent without another one having to wake up.
+        Command::Agent(_) | Command::Ship(_) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
     builder
         .worker_threads(threads)
         .max_blocking_threads(MAX_BLOCKING_THREADS)
@@ -92,5 +101,7 @@ async fn carry_out(command: &Command) -> anyhow::Result<Answer> {
         Command::Ping(args) => ping::run(args).await,
         Command::Info(args) => info::run(args).await,
         Command::Bench(args) => bench::run(args).await,
+        Command::Ship(args) => ship::run(args).await,
+        Command::Agent(args) => agent::run(args).await,
     }
 }

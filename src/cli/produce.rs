@@ -9,17 +9,13 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
-use clap::ValueEnum;
-use connectify::{
-    Client, Producer,
-    protocol::Retention,
-    record::{Compression, TopicName},
-};
+use connectify::{Client, Producer, protocol::Retention, record::TopicName};
 use tokio::time::timeout;
 
 use super::{
     answer::Answer,
     args::{ServerArgs, name, topic_name},
+    compression::Method,
     output::talk,
     progress::Progress,
     signals,
@@ -70,25 +66,6 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     server: ServerArgs,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Method {
-    None,
-    /// Fast
-    Lz4,
-    /// Small
-    Zstd,
-}
-
-impl From<Method> for Compression {
-    fn from(method: Method) -> Self {
-        match method {
-            Method::None => Self::None,
-            Method::Lz4 => Self::Lz4,
-            Method::Zstd => Self::Zstd,
-        }
-    }
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Answer> {

@@ -1,23 +1,19 @@
 //! `connectify serve`: runs a server until it is asked to stop.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     net::SocketAddr,
     path::PathBuf,
 };
 
+use super::{
+    answer::Answer, args::DEFAULT_ADDRESS, byte_size::ByteSize, credentials, listen, log, open_files, service, signals,
+};
 use anyhow::{Context, bail};
 use connectify::{
     limits,
     server::{Server, ServerConfig},
 };
-use tracing_subscriber::EnvFilter;
-
-use super::{answer::Answer, args::DEFAULT_ADDRESS, byte_size::ByteSize, credentials, listen, open_files, signals};
-
-/// Which events are logged, in the syntax of tracing-subscriber: `info`, `debug`, `connectify::server=trace,warn`.
-const LOG_VARIABLE: &str = "CONNECTIFY_LOG";
-const DEFAULT_LOG: &str = "info";
 
 /// Run a server
 ///
@@ -104,7 +100,7 @@ impl Args {
 }
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Answer> {
-    start_log()?;
+    log::start()?;
     open_files::raise_limit();
     let config = args.config()?;
     let stop = signals::stop_requested().context("cannot wait for signals")?;
@@ -116,16 +112,10 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Answer> {
     }
     let server = Server::open(config).with_context(|| format!("cannot open the data in {}", args.place()))?;
     announce(address, &args.place());
+    service::ready();
     server.run(listener, stop).await?;
+    service::stopping();
     Ok(Answer::Yes)
-}
-
-fn start_log() -> anyhow::Result<()> {
-    let filter = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| DEFAULT_LOG.into());
-    let filter = EnvFilter::try_new(&filter).with_context(|| format!("{LOG_VARIABLE} is {filter:?}"))?;
-    let ansi = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(ansi).init();
-    Ok(())
 }
 
 /// Says on stdout that the server serves: scripts wait for this line, and read the port from it.

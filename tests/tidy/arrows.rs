@@ -16,7 +16,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("broker", &["limits", "planted", "record", "storage"]),
     ("server", &["broker", "limits", "protocol", "record"]),
     ("client", &["limits", "protocol", "record"]),
-    ("agent", &["client", "limits"]),
+    ("agent", &["client", "limits", "protocol", "record"]),
     ("trial", &["broker", "client", "limits", "planted", "protocol", "record", "server", "storage"]),
     ("fuzzing", &["client", "limits", "protocol", "record", "trial"]),
     ("cli", &[]),
