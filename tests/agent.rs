@@ -5,5 +5,7 @@
 mod chaos;
 #[path = "agent/files.rs"]
 mod files;
+#[path = "agent/others.rs"]
+mod others;
 #[path = "agent/support.rs"]
 mod support;

@@ -21,12 +21,17 @@ mod cri;
 pub mod cutter;
 mod files;
 pub mod identity;
+mod journald;
 mod loss;
 mod marker;
 mod patterns;
+mod pipe;
+mod relay;
 mod report;
 mod request;
 mod ship;
+mod spool;
+mod syslog;
 mod watcher;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
@@ -43,6 +48,7 @@ pub use self::{
     control::ask,
     loss::LOSS_HEADER,
     patterns::{Patterns, Scan},
+    pipe::Piping,
     report::{AgentReport, SourceReport},
     request::{Position, Reply, Request},
     ship::{Shipped, Shipping},
@@ -50,7 +56,7 @@ pub use self::{
 
 use self::{
     budget::Budget,
-    config::FileSource,
+    config::{FileSource, JournaldSource, SyslogSource},
     control::Control,
     files::Files,
     request::{Answer, Asked, Asker},
@@ -112,11 +118,17 @@ struct Running {
 #[derive(Clone, Debug, PartialEq)]
 enum SourceConfig {
     File(FileSource),
+    Journald(JournaldSource),
+    Syslog(SyslogSource),
 }
 
 impl SourceConfig {
     fn all(config: &Config) -> BTreeMap<String, Self> {
-        config.source.file.iter().map(|file| (file.name.clone(), Self::File(file.clone()))).collect()
+        let files = config.source.file.iter().map(|source| (source.name.clone(), Self::File(source.clone())));
+        let journals =
+            config.source.journald.iter().map(|source| (source.name.clone(), Self::Journald(source.clone())));
+        let sockets = config.source.syslog.iter().map(|source| (source.name.clone(), Self::Syslog(source.clone())));
+        files.chain(journals).chain(sockets).collect()
     }
 
     fn start(
@@ -130,6 +142,8 @@ impl SourceConfig {
                 let files = Files::new(file.clone(), shared)?;
                 Box::pin(async move { Ok(files.run(stop, asked).await?) })
             }
+            Self::Journald(journal) => Box::pin(journald::run(journal.clone(), shared, stop, asked)),
+            Self::Syslog(socket) => Box::pin(syslog::run(socket.clone(), shared, stop, asked)),
         })
     }
 }

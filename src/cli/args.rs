@@ -5,12 +5,14 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand};
 use connectify::{
     Client, ConnectionState,
+    client::ClientBuilder,
     record::{InvalidName, TopicName, check_name},
 };
 use tokio::sync::watch;
 
 use super::{
-    agent, bench, check, consume, credentials, dequeue, info, output::talk, ping, produce, serve, ship, size, topic,
+    agent, bench, check, consume, credentials, dequeue, info, output::talk, ping, pipe, produce, serve, ship, size,
+    topic,
 };
 
 /// Who types a command waits for a server that is starting, but not for one that is not there.
@@ -48,6 +50,7 @@ pub(crate) enum Command {
     Ping(ping::Args),
     Info(info::Args),
     Ship(ship::Args),
+    Pipe(pipe::Args),
     Agent(agent::Args),
     Bench(bench::Args),
 }
@@ -73,15 +76,24 @@ impl ServerArgs {
 
     /// Waits for a connection, or fails.
     pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
-        let mut builder = Client::builder(self.server.clone())
-            .name(concat!("connectify ", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_TIMEOUT);
-        if let Some(file) = &self.credentials_file {
-            builder = builder.credentials(credentials::read(file)?);
-        }
-        let client = builder.connect().await?;
+        let client = self.builder()?.connect().await?;
         tokio::spawn(report_connection(self.server.clone(), client.state()));
         Ok(client)
+    }
+
+    /// A client that connects when it can.
+    pub(crate) fn connect_lazy(&self) -> anyhow::Result<Client> {
+        Ok(self.builder()?.connect_lazy()?)
+    }
+
+    fn builder(&self) -> anyhow::Result<ClientBuilder> {
+        let builder = Client::builder(self.server.clone())
+            .name(concat!("connectify ", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT);
+        Ok(match &self.credentials_file {
+            Some(file) => builder.credentials(credentials::read(file)?),
+            None => builder,
+        })
     }
 }
 

@@ -22,6 +22,7 @@ mod log;
 mod open_files;
 mod output;
 mod ping;
+mod pipe;
 mod produce;
 mod progress;
 mod record_line;
@@ -102,6 +103,7 @@ async fn carry_out(command: &Command) -> anyhow::Result<Answer> {
         Command::Info(args) => info::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::Ship(args) => ship::run(args).await,
+        Command::Pipe(args) => pipe::run(args).await,
         Command::Agent(args) => agent::run(args).await,
     }
 }

@@ -66,6 +66,8 @@ pub(crate) struct World {
     /// What stands in the configuration beside what every source needs.
     pub(crate) options: String,
     pub(crate) include: String,
+    /// Another source instead of files.
+    pub(crate) source: Option<String>,
 }
 
 impl World {
@@ -76,7 +78,7 @@ impl World {
         let address = server.address;
         let client = Client::connect(address.to_string()).await.expect("connects");
         let include = "*.log".to_owned();
-        Self { root, server: Some(server), agent: None, client, address, options: String::new(), include }
+        Self { root, server: Some(server), agent: None, client, address, options: String::new(), include, source: None }
     }
 
     pub(crate) fn log(&self, name: &str) -> PathBuf {
@@ -95,13 +97,16 @@ impl World {
 
     pub(crate) fn config(&self) -> Config {
         let include: Vec<_> = self.include.split(' ').map(|name| format!("{:?}", self.log(name))).collect();
+        let files = format!(
+            "[[source.file]]\nname = \"app\"\ntopic = \"app\"\ninclude = [{}]\n{}",
+            include.join(", "),
+            self.options
+        );
         let text = format!(
-            "[server]\naddress = \"{}\"\n[agent]\nid = \"test\"\nstate_dir = {:?}\n[[source.file]]\nname = \"app\"\n\
-             topic = \"app\"\ninclude = [{}]\n{}",
+            "[server]\naddress = \"{}\"\n[agent]\nid = \"test\"\nstate_dir = {:?}\n{}",
             self.address,
             self.state_dir(),
-            include.join(", "),
-            self.options,
+            self.source.as_ref().unwrap_or(&files),
         );
         Config::parse(&text, |_| None).expect("valid")
     }
@@ -152,6 +157,23 @@ impl World {
     pub(crate) async fn lines(&self, count: usize) -> Vec<String> {
         let text = |record: &Record| String::from_utf8_lossy(&record.value).into_owned();
         self.records(count).await.iter().map(text).collect()
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Waits until the source answers.
+    pub(crate) async fn until_ready(&self) {
+        within("the source is ready", async {
+            loop {
+                match ask(&self.state_dir(), &Request::Status).await {
+                    Ok(Reply::Status(report)) if !report.sources.is_empty() => return,
+                    _ => tokio::task::yield_now().await,
+                }
+            }
+        })
+        .await;
     }
 
     /// Waits until the agent follows so many files.

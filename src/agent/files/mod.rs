@@ -15,7 +15,7 @@ mod reading;
 mod settling;
 mod start;
 
-pub(super) use self::start::record_at;
+pub(super) use self::start::{record_at, whole_record_at};
 
 use std::{
     cmp::Reverse,
