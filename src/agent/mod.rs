@@ -54,6 +54,9 @@ pub use self::{
     ship::{Shipped, Shipping},
 };
 
+#[cfg(feature = "tracing")]
+pub(crate) use self::pipe::Spilling;
+
 use self::{
     budget::Budget,
     config::{FileSource, JournaldSource, SyslogSource},

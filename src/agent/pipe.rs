@@ -185,3 +185,40 @@ async fn settle_oldest(in_flight: &mut std::collections::VecDeque<(u64, Ticket)>
     in_flight.pop_front();
     result
 }
+
+/// A spool that a program feeds itself: what it hands over is shipped once, at the next start if need be.
+#[cfg(feature = "tracing")]
+#[derive(Clone, Debug)]
+pub(crate) struct Spilling {
+    pub(crate) topic: String,
+    pub(crate) directory: PathBuf,
+}
+
+#[cfg(feature = "tracing")]
+impl Spilling {
+    /// The way in, and what has to be polled for anything to happen. Dropping that loses nothing that is in the spool.
+    ///
+    /// # Errors
+    /// When the spool cannot be used.
+    pub(crate) fn start(
+        &self,
+        client: &Client,
+    ) -> io::Result<(mpsc::Sender<(Timestamp, Bytes)>, impl Future<Output = ()>)> {
+        let shared = Shared {
+            client: client.clone(),
+            budget: Budget::new(u64::MAX),
+            agent: super::identity::machine().unwrap_or_else(|_| "program".to_owned()),
+            state_dir: self.directory.clone(),
+            shutdown_timeout: Duration::ZERO,
+        };
+        let section = SpoolSection { when_full: super::config::WhenFull::DropOldest, ..SpoolSection::default() };
+        let relay = Relay::new("program", "program", &self.topic, section, shared)?;
+        let (texts, received) = mpsc::channel(TEXTS_AHEAD);
+        let run = async move {
+            let (_stop, stopped) = watch::channel(false);
+            let (_asker, asked) = mpsc::channel(1);
+            relay.run(received, Stop(stopped), Asked(asked)).await.map(drop).unwrap_or_default();
+        };
+        Ok((texts, run))
+    }
+}

@@ -7,7 +7,7 @@ use crate::source::Source;
 /// The rooms under `src`, and the rooms that each may use besides itself. Nothing else is allowed.
 ///
 /// The command line is the crate of the binary: it sees `connectify::`, the public interface, and no room of the library.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("limits", &[]),
     ("planted", &[]),
     ("record", &["limits"]),
@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("broker", &["limits", "planted", "record", "storage"]),
     ("server", &["broker", "limits", "protocol", "record"]),
     ("client", &["limits", "protocol", "record"]),
+    ("tracing", &["agent", "client", "protocol", "record"]),
     ("agent", &["client", "limits", "protocol", "record"]),
     ("trial", &["broker", "client", "limits", "planted", "protocol", "record", "server", "storage"]),
     ("fuzzing", &["client", "limits", "protocol", "record", "trial"]),

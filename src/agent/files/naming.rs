@@ -253,10 +253,17 @@ impl Files {
         }
         old.is_listed = false;
         new.is_listed = false;
-        // What waited for the old content waits for it still.
-        self.waiting.entry(content).or_default().push(next);
         self.files.insert(content, old);
         self.files.insert(next, new);
+        // What waited for the old content waits for what took its place: that was written before, too.
+        let waiting = self.waiting.remove(&content).unwrap_or_default();
+        for other in &waiting {
+            if let Some(file) = self.files.get_mut(other).filter(|file| file.after == Some(content)) {
+                file.after = Some(next);
+            }
+        }
+        self.waiting.entry(next).or_default().extend(waiting);
+        self.waiting.insert(content, vec![next]);
         self.list(content);
         self.list(next);
     }

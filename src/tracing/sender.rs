@@ -1,0 +1,180 @@
+//! The thread that ships: it has a runtime of its own, so it needs none of the program's, and survives it.
+
+use std::{
+    cell::Cell,
+    fs::File,
+    io,
+    num::NonZeroU64,
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::{runtime, time::sleep};
+
+use super::{
+    Builder,
+    buffer::{Buffer, Event},
+};
+use crate::{
+    Record, Timestamp,
+    agent::{LOSS_HEADER, Spilling},
+    client::{Client, Error, Producer},
+    protocol::Retention,
+};
+
+/// Batches that are not acknowledged.
+const IN_FLIGHT: usize = 4;
+/// Records of one batch.
+const RECORDS: usize = 8 << 10;
+/// Between tries to register.
+const AGAIN: Duration = Duration::from_millis(500);
+
+thread_local! {
+    static IS_SENDER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is the thread of a sender: what it logs is passed over.
+pub(super) fn is_this_thread() -> bool {
+    IS_SENDER.get()
+}
+
+pub(super) fn start(builder: &Builder, buffer: Arc<Buffer>) -> io::Result<JoinHandle<()>> {
+    let client =
+        Client::builder(builder.address.clone()).name("connectify tracing").credentials(builder.credentials.clone());
+    let (topic, spill) = (builder.topic.clone(), builder.spill_dir.clone());
+    let lock = spill.as_deref().map(locked).transpose()?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let run = move || {
+        IS_SENDER.set(true);
+        let ship = async {
+            // The settings were checked, or are of no use: nobody is there to be told.
+            let Ok(client) = client.connect_lazy() else { return };
+            match spill {
+                None => directly(&client, &topic, &buffer).await,
+                Some(directory) => {
+                    let spilling = Spilling { topic, directory };
+                    through_spool(&client, &spilling, &buffer).await;
+                }
+            }
+        };
+        runtime.block_on(ship);
+        buffer.end();
+        drop(lock);
+    };
+    thread::Builder::new().name("connectify-log".to_owned()).spawn(run)
+}
+
+/// A spill directory belongs to one program at a time.
+fn locked(directory: &std::path::Path) -> io::Result<File> {
+    std::fs::create_dir_all(directory)?;
+    let lock = File::create(directory.join("lock"))?;
+    lock.try_lock().map_err(|_| io::Error::other(format!("another program uses {}", directory.display())))?;
+    Ok(lock)
+}
+
+/// What was dropped, as an event.
+fn loss(dropped: u64) -> (Timestamp, Bytes) {
+    let text = format!(
+        "{{\"level\":\"WARN\",\"target\":\"connectify::tracing\",\"fields\":{{\"dropped\":{dropped}}},\
+         \"message\":\"{dropped} events were dropped\"}}"
+    );
+    (Timestamp::now(), text.into())
+}
+
+fn records(events: &[Event], dropped: u64) -> Vec<Record> {
+    let mut records = Vec::with_capacity(events.len() + 1);
+    if dropped > 0 {
+        let (time, text) = loss(dropped);
+        records.push(Record::new(text).timestamp(time).header(LOSS_HEADER, format!("{{\"records\":{dropped}}}")));
+    }
+    records.extend(events.iter().map(|(time, text)| Record::new(text.clone()).timestamp(*time)));
+    records
+}
+
+async fn open(client: &Client, topic: &str, buffer: &Buffer) -> Option<Producer> {
+    loop {
+        let opening = client.producer(topic).create_topic(Retention::default()).delivery_timeout(Duration::MAX).open();
+        match opening.await {
+            Ok(producer) => return Some(producer),
+            Err(_) if buffer.is_stopping() => return None,
+            Err(_) => sleep(AGAIN).await,
+        }
+    }
+}
+
+async fn directly(client: &Client, topic: &str, buffer: &Buffer) {
+    let Some(mut producer) = open(client, topic, buffer).await else { return };
+    let mut in_flight = FuturesUnordered::new();
+    loop {
+        while in_flight.len() < IN_FLIGHT {
+            let (events, dropped) = buffer.take();
+            if events.is_empty() && dropped == 0 {
+                break;
+            }
+            let mut reported = dropped;
+            for part in events.chunks(RECORDS).chain(events.is_empty().then_some(&[][..])) {
+                let (records, count, cost) = (records(part, reported), part.len() as u64, Buffer::cost(part));
+                reported = 0;
+                let units = NonZeroU64::new(records.len() as u64).expect("there is one");
+                let ticket = producer.enqueue_units(&records, units).await;
+                in_flight.push(async move {
+                    let result = match ticket {
+                        Ok(ticket) => ticket.await.map(drop),
+                        Err(error) => Err(error),
+                    };
+                    (count, cost, matches!(result, Ok(()) | Err(Error::OffsetUnknown)))
+                });
+            }
+        }
+        if in_flight.is_empty() && buffer.is_stopping() {
+            return;
+        }
+        tokio::select! {
+            Some((count, cost, is_durable)) = in_flight.next() => {
+                buffer.settle(count, cost, is_durable);
+                if !is_durable && in_flight.is_empty() {
+                    // What ended it is said with what was dropped.
+                    match open(client, topic, buffer).await {
+                        Some(next) => producer = next,
+                        None => return,
+                    }
+                }
+            }
+            () = buffer.work.notified() => {}
+        }
+    }
+}
+
+async fn through_spool(client: &Client, spilling: &Spilling, buffer: &Buffer) {
+    let Ok((texts, shipping)) = spilling.start(client) else { return };
+    let feeding = async {
+        loop {
+            let (events, dropped) = buffer.take();
+            if dropped > 0 && texts.send(loss(dropped)).await.is_err() {
+                return;
+            }
+            let (count, cost) = (events.len() as u64, Buffer::cost(&events));
+            for event in events {
+                if texts.send(event).await.is_err() {
+                    return;
+                }
+            }
+            // Once the channel is empty they are in the spool.
+            texts.reserve_many(texts.max_capacity()).await.map(drop).unwrap_or_default();
+            buffer.settle(count, cost, true);
+            if count == 0 && dropped == 0 {
+                if buffer.is_stopping() {
+                    return;
+                }
+                buffer.work.notified().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = feeding => {}
+        () = shipping => {}
+    }
+}
