@@ -123,8 +123,8 @@ fn what_was_spilled_is_shipped_once_at_the_next_start() {
     let (data, spill) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
     let server = TestServer::on(data.path(), "127.0.0.1:0");
     let address = server.address.to_string();
-    let log = |numbers: std::ops::Range<u64>| {
-        let builder = builder(address.clone(), "app").spill_dir(spill.path()).drop_timeout(PATIENCE);
+    let log = |numbers: std::ops::Range<u64>, patience: Duration| {
+        let builder = builder(address.clone(), "app").spill_dir(spill.path()).drop_timeout(patience);
         let (layer, guard) = builder.build().expect("starts");
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
             for number in numbers {
@@ -133,13 +133,13 @@ fn what_was_spilled_is_shipped_once_at_the_next_start() {
         });
         assert_eq!(guard.flush(PATIENCE).pending, 0);
     };
-    log(0..100);
+    log(0..100, PATIENCE);
     drop(server);
     // Nobody is there: it ends all the same.
-    log(100..5000);
+    log(100..5000, Duration::ZERO);
     let server = TestServer::on(data.path(), &address);
-    log(5000..5001);
-    log(5001..5002);
+    log(5000..5001, Duration::ZERO);
+    log(5001..5002, PATIENCE);
     let mut numbers: Vec<_> = server.events(5002).iter().map(|event| event["fields"]["number"].as_u64()).collect();
     assert!(numbers.is_sorted());
     numbers.dedup();

@@ -39,6 +39,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Texts on their way into the spool.
 pub(super) type Texts = mpsc::Receiver<(Timestamp, Bytes)>;
 
+/// A batch that was answered: its first record, how many, and how it went.
+type Stored = (u64, u64, Result<(), Error>);
+
 /// See the module.
 pub(super) struct Relay {
     shared: Shared,
@@ -49,7 +52,7 @@ pub(super) struct Relay {
     producer: Option<Arc<Producer>>,
     /// Records that the server has.
     durable: u64,
-    in_flight: FuturesUnordered<BoxFuture<'static, (u64, u64, Result<(), Error>)>>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Stored>>,
     is_failing: bool,
     is_draining: bool,
 }

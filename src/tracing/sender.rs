@@ -12,7 +12,10 @@ use std::{
 
 use bytes::Bytes;
 use futures::{StreamExt, stream::FuturesUnordered};
-use tokio::{runtime, time::sleep};
+use tokio::{
+    runtime,
+    time::{sleep, timeout},
+};
 
 use super::{
     Builder,
@@ -45,6 +48,7 @@ pub(super) fn start(builder: &Builder, buffer: Arc<Buffer>) -> io::Result<JoinHa
     let client =
         Client::builder(builder.address.clone()).name("connectify tracing").credentials(builder.credentials.clone());
     let (topic, spill) = (builder.topic.clone(), builder.spill_dir.clone());
+    let patience = builder.drop_timeout;
     let lock = spill.as_deref().map(locked).transpose()?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let run = move || {
@@ -56,7 +60,7 @@ pub(super) fn start(builder: &Builder, buffer: Arc<Buffer>) -> io::Result<JoinHa
                 None => directly(&client, &topic, &buffer).await,
                 Some(directory) => {
                     let spilling = Spilling { topic, directory };
-                    through_spool(&client, &spilling, &buffer).await;
+                    through_spool(&client, &spilling, &buffer, patience).await;
                 }
             }
         };
@@ -148,9 +152,9 @@ async fn directly(client: &Client, topic: &str, buffer: &Buffer) {
     }
 }
 
-async fn through_spool(client: &Client, spilling: &Spilling, buffer: &Buffer) {
+async fn through_spool(client: &Client, spilling: &Spilling, buffer: &Buffer, patience: Duration) {
     let Ok((texts, shipping)) = spilling.start(client) else { return };
-    let feeding = async {
+    let feeding = async move {
         loop {
             let (events, dropped) = buffer.take();
             if dropped > 0 && texts.send(loss(dropped)).await.is_err() {
@@ -173,8 +177,11 @@ async fn through_spool(client: &Client, spilling: &Spilling, buffer: &Buffer) {
             }
         }
     };
+    tokio::pin!(shipping);
     tokio::select! {
         () = feeding => {}
-        () = shipping => {}
+        () = &mut shipping => return,
     }
+    // All of it is in the spool. What the server takes in time need not wait for the next start.
+    timeout(patience, shipping).await.ok();
 }

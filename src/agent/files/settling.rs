@@ -21,20 +21,19 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 
 impl Files {
     pub(super) fn settle(&mut self, outcome: Outcome) {
-        let (content, act): (_, Box<dyn FnOnce(&mut Self, &mut Followed)>) = match outcome {
-            Outcome::Opened(content, Ok(producer)) => (content, Box::new(|files, file| files.opened(file, producer))),
-            Outcome::Opened(content, Err(error)) => (content, Box::new(move |files, file| files.fail(file, &error))),
-            Outcome::Stored { content, end, records, result } => {
-                (content, Box::new(move |files, file| files.stored(file, end, records, result)))
-            }
-            Outcome::Fetched(content, found) => (content, Box::new(|files, file| files.compared(file, found))),
+        let content = match &outcome {
+            Outcome::Opened(content, _) | Outcome::Stored { content, .. } | Outcome::Fetched(content, _) => *content,
         };
         // A content that is not followed any more has nothing to settle.
-        if let Some(mut file) = self.files.remove(&content) {
-            act(self, &mut file);
-            self.files.insert(content, file);
-            self.list(content);
+        let Some(mut file) = self.files.remove(&content) else { return };
+        match outcome {
+            Outcome::Opened(_, Ok(producer)) => self.opened(&mut file, producer),
+            Outcome::Opened(_, Err(error)) => self.fail(&mut file, &error),
+            Outcome::Stored { end, records, result, .. } => self.stored(&mut file, end, records, result),
+            Outcome::Fetched(_, found) => self.compared(&mut file, found),
         }
+        self.files.insert(content, file);
+        self.list(content);
     }
 
     fn opened(&mut self, file: &mut Followed, producer: Producer) {
@@ -110,7 +109,7 @@ impl Files {
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(path = %file.path.display(), %error, "could not be compared with what is stored")
+                tracing::warn!(path = %file.path.display(), %error, "could not be compared with what is stored");
             }
         }
     }
