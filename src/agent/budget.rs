@@ -1,11 +1,17 @@
 //! Memory of an agent: bytes that were read and are not acknowledged, over all its sources.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
+
+/// Who waits for a part asks again after so long.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Shared by all sources.
 #[derive(Clone, Debug)]
@@ -39,12 +45,12 @@ impl Budget {
         (spent < self.inner.limit).then_some(part)
     }
 
-    /// Waits until something was given back.
+    /// Waits until something was given back, or for a moment: that may have been between asking and waiting.
     ///
     /// # Cancel safety
-    /// Nothing is lost, as long as somebody asks again for a part before waiting again.
+    /// Nothing is lost.
     pub(super) async fn freed(&self) {
-        self.inner.freed.notified().await;
+        timeout(AGAIN, self.inner.freed.notified()).await.unwrap_or_default();
     }
 
     /// What is spent now.

@@ -47,8 +47,11 @@ const RECONCILE: Duration = Duration::from_secs(300);
 /// Without inotify: how often, at first and at last, everything is looked at.
 const POLL_MIN: Duration = Duration::from_millis(50);
 const POLL_MAX: Duration = Duration::from_secs(1);
-/// What inotify has to say is asked for at most so often while lines come.
+/// While something is in flight, what inotify has to say is asked for at most so often: an acknowledgement has its file
+/// read again anyhow, and each question costs a wake-up.
 const QUIET: Duration = Duration::from_millis(1);
+/// Producers at once. A file whose turn it is waits for one; a file at rest gives its own back.
+const MAX_PRODUCERS: usize = 256;
 /// Checkpoints are written at most so often.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
@@ -94,8 +97,10 @@ pub(super) struct Files {
     /// What the server and the checkpoints know of files that were not seen yet.
     known: HashMap<FileId, start::Known>,
     to_read: VecDeque<Content>,
-    /// What waits for a part of the budget.
-    starved: Vec<Content>,
+    /// What waits for a part of the budget, or for a producer.
+    starved: VecDeque<Content>,
+    /// Contents that have a producer, or are about to.
+    producers: usize,
     /// What waits for another content to be durable.
     waiting: HashMap<Content, Vec<Content>>,
     timers: BinaryHeap<Reverse<(Instant, Content)>>,
@@ -137,7 +142,8 @@ impl Files {
             left: HashMap::new(),
             known: HashMap::new(),
             to_read: VecDeque::new(),
-            starved: Vec::new(),
+            starved: VecDeque::new(),
+            producers: 0,
             waiting: HashMap::new(),
             timers: BinaryHeap::new(),
             work: FuturesUnordered::new(),
@@ -155,7 +161,7 @@ impl Files {
         }
         let mut save_at = None;
         let mut look_at = Instant::now() + self.look_every(true);
-        let mut quiet_until = Instant::now();
+        let mut quiet_until = None;
         while self.failure.is_none() {
             self.read_all();
             if self.is_changed && save_at.is_none() {
@@ -166,6 +172,7 @@ impl Files {
             }
             let next_timer = self.timers.peek().map(|Reverse((at, _))| *at);
             let deadline = [Some(look_at), save_at, next_timer].into_iter().flatten().min().expect("one is always set");
+            let not_before = quiet_until.filter(|_| !self.work.is_empty());
             tokio::select! {
                 biased;
                 () = stop.requested() => break,
@@ -175,12 +182,13 @@ impl Files {
                         self.settle(outcome);
                     }
                 }
-                () = changed(self.watcher.as_ref(), quiet_until) => {
+                () = changed(self.watcher.as_ref(), not_before) => {
                     self.take_changes();
-                    quiet_until = Instant::now() + QUIET;
+                    quiet_until = Some(Instant::now() + QUIET);
                 }
                 () = self.shared.budget.freed(), if !self.starved.is_empty() => {
-                    for content in std::mem::take(&mut self.starved) {
+                    let some = self.starved.len().min(MAX_PRODUCERS);
+                    for content in self.starved.drain(..some).collect::<Vec<_>>() {
                         self.list(content);
                     }
                 }
@@ -345,10 +353,10 @@ impl Files {
 }
 
 /// Waits for inotify, but not before that moment.
-async fn changed(watcher: Option<&Watcher>, not_before: Instant) {
+async fn changed(watcher: Option<&Watcher>, not_before: Option<Instant>) {
     let Some(watcher) = watcher else { return std::future::pending().await };
-    if not_before > Instant::now() {
-        sleep_until(not_before).await;
+    if let Some(moment) = not_before.filter(|moment| *moment > Instant::now()) {
+        sleep_until(moment).await;
     }
     watcher.readable().await;
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{config::MAX_RECORDS_AT_ONCE, cutter::Cut, identity::Content, loss},
-    Files, Outcome,
+    Files, MAX_PRODUCERS, Outcome,
     followed::{Fate, Followed, Link, MAX_IN_FLIGHT},
 };
 use crate::{Record, client::Error as ClientError};
@@ -118,8 +118,9 @@ impl Files {
         if !self.is_open(file) {
             return Ok(false);
         }
-        let Some(spent) = self.shared.budget.spend(CHUNK_BYTES as u64) else {
-            self.starved.push(file.content);
+        let expected = if file.plain.is_some() { CHUNK_BYTES as u64 } else { file.size - file.sent };
+        let Some(spent) = self.shared.budget.spend(expected.min(CHUNK_BYTES as u64)) else {
+            self.starved.push_back(file.content);
             return Ok(false);
         };
         let mut wanted = CHUNK_BYTES;
@@ -177,8 +178,13 @@ impl Files {
         match file.link {
             Link::Open(_) => true,
             Link::Opening | Link::Failed { .. } => false,
+            Link::Closed if self.producers >= MAX_PRODUCERS => {
+                self.starved.push_back(file.content);
+                false
+            }
             Link::Closed => {
                 file.link = Link::Opening;
+                self.producers += 1;
                 let content = file.content;
                 let opening = self
                     .shared
@@ -189,6 +195,14 @@ impl Files {
                 false
             }
         }
+    }
+
+    /// Gives the producer back.
+    pub(super) fn close(&mut self, file: &mut Followed) {
+        if matches!(file.link, Link::Open(_) | Link::Opening) {
+            self.producers -= 1;
+        }
+        file.link = Link::Closed;
     }
 
     /// Hands records over; from then on they are in flight.
@@ -266,12 +280,15 @@ impl Files {
                 false
             }
             Fate::Named => {
+                // Others wait for a producer: nobody keeps one that it does not need now.
+                if matches!(file.link, Link::Open(_)) && (quiet >= IDLE || !self.starved.is_empty()) {
+                    self.close(file);
+                }
                 if quiet < IDLE {
                     if matches!(file.link, Link::Open(_)) {
                         self.list_later(file, IDLE - quiet + Duration::from_millis(1));
                     }
-                } else {
-                    file.link = Link::Closed;
+                } else if file.file.is_some() {
                     let open = self.files.values().filter(|file| file.file.is_some()).count();
                     if open >= MAX_IDLE_OPEN && file.plain.is_none() {
                         file.file = None;
@@ -322,7 +339,7 @@ impl Files {
             let record = loss::record("deleted before it was read", &file.path.display().to_string(), lost, None);
             match self.shared.budget.spend(1) {
                 Some(spent) => self.submit(file, &[record], end, spent)?,
-                None => self.starved.push(file.content),
+                None => self.starved.push_back(file.content),
             }
         }
         Ok(())

@@ -91,6 +91,7 @@ impl Files {
         if !matches!(file.link, Link::Failed { .. }) {
             let delay = RETRY_MIN.saturating_mul(1 << file.failures.min(10)).min(RETRY_MAX);
             file.failures += 1;
+            self.close(file);
             file.link = Link::Failed { until: Instant::now() + delay };
             self.list_later(file, delay);
             self.report.last_error = Some(error.to_string());
@@ -135,7 +136,8 @@ impl Files {
     /// A content is done with.
     pub(super) fn end(&mut self, content: Content) {
         self.release(content);
-        let Some(file) = self.files.remove(&content) else { return };
+        let Some(mut file) = self.files.remove(&content) else { return };
+        self.close(&mut file);
         if let Some(watcher) = &mut self.watcher {
             watcher.unwatch_held(content);
         }
