@@ -9,7 +9,7 @@
 //! | none | [`record`] and [`protocol`]: the bytes, for tools and other implementations | sockets, the database |
 //! | `client` | [`Client`]: producers, consumers, admin calls | the database |
 //! | `agent` | [`agent`]: follows files and ships them | the database |
-//! | `tracing` | [`tracing`](crate::tracing): a layer that ships events, and a logger for `log` | the database |
+//! | `tracing` | [`mod@tracing`]: a layer that ships events, and a logger for `log` | the database |
 //! | `server` | [`server`]: the server, to be embedded, for instance in a test | |
 //! | `cli` | the `connectify` program | |
 //! | `trial` | for the tests of this project: simulated disks and networks, a checker of histories, planted bugs | |

@@ -1,17 +1,9 @@
 //! Memory of an agent: bytes that were read and are not acknowledged, over all its sources.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
-
-use tokio::{sync::Notify, time::timeout};
-
-/// Who waits for a part asks again after so long.
-const AGAIN: Duration = Duration::from_millis(20);
 
 /// Shared by all sources.
 #[derive(Clone, Debug)]
@@ -23,7 +15,6 @@ pub(super) struct Budget {
 struct Inner {
     limit: u64,
     spent: AtomicU64,
-    freed: Notify,
 }
 
 /// A part of the budget, given back when it is dropped.
@@ -35,22 +26,15 @@ pub(super) struct Spent {
 
 impl Budget {
     pub(super) fn new(limit: u64) -> Self {
-        Self { inner: Arc::new(Inner { limit, spent: AtomicU64::new(0), freed: Notify::new() }) }
+        Self { inner: Arc::new(Inner { limit, spent: AtomicU64::new(0) }) }
     }
 
     /// Takes a part, if there is any left: the last one may go beyond the limit, so that whatever is large gets through.
     pub(super) fn spend(&self, bytes: u64) -> Option<Spent> {
-        let spent = self.inner.spent.fetch_add(bytes, Ordering::Relaxed);
-        let part = Spent { inner: Arc::clone(&self.inner), bytes };
-        (spent < self.inner.limit).then_some(part)
-    }
-
-    /// Waits until something was given back, or for a moment: that may have been between asking and waiting.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost.
-    pub(super) async fn freed(&self) {
-        timeout(AGAIN, self.inner.freed.notified()).await.unwrap_or_default();
+        let limit = self.inner.limit;
+        let more = |spent| (spent < limit).then_some(spent + bytes);
+        self.inner.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Spent { inner: Arc::clone(&self.inner), bytes })
     }
 
     /// What is spent now.
@@ -62,7 +46,6 @@ impl Budget {
 impl Drop for Spent {
     fn drop(&mut self) {
         self.inner.spent.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.inner.freed.notify_waiters();
     }
 }
 

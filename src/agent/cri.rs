@@ -51,7 +51,11 @@ pub(super) fn cut(bytes: &Bytes, bounds: Bounds, is_last: bool, cut: &mut Cut) {
             Some(line) => take(&line, &mut open, &mut records, bounds),
             None => records.push(Record::new(bytes.slice(at - covered..at - covered + end))),
         }
-        if open.is_empty() || (is_last && at == bytes.len()) || at > bounds.max_record_bytes {
+        if open.is_empty()
+            || (is_last && at == bytes.len())
+            || at > bounds.max_record_bytes
+            || cut.records.len() + records.len() + 2 >= bounds.max_records
+        {
             // Nothing of a message that is open is lost: what there is of it leaves, and says that more follows.
             records.extend(open.drain(..).map(|open| finish(open, true)));
             cut.records.append(&mut records);

@@ -48,6 +48,16 @@ fn checksum_of_first_line(head: &[u8]) -> Option<u64> {
     Some(XxHash3_64::oneshot(line) | 1 << 63)
 }
 
+impl FileId {
+    /// Whether a file with this metadata can be it. Where there is no time of birth, device and inode have to do.
+    #[must_use]
+    pub(super) fn may_be(&self, metadata: &Metadata) -> bool {
+        let is_same = |other: Option<Self>| other.is_none_or(|other| other.birth == self.birth);
+        let found = Self::of(metadata, || Ok(Vec::new())).ok().flatten();
+        (self.device, self.inode) == (metadata.dev(), metadata.ino()) && is_same(found)
+    }
+}
+
 impl std::fmt::Display for FileId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { device, inode, birth } = self;

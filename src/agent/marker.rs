@@ -54,6 +54,13 @@ impl Marker {
         self.0.last().is_none_or(|last| *last == b'\n')
     }
 
+    /// Whether a text ends with the same few bytes.
+    pub(super) fn ends_as(&self, value: &[u8]) -> bool {
+        let text = self.0.strip_suffix(b"\n").unwrap_or(&self.0);
+        let same = text.iter().rev().zip(value.iter().rev()).take_while(|(a, b)| a == b).count();
+        !text.is_empty() && same >= value.len().min(8)
+    }
+
     /// Whether a record that was stored last agrees with these bytes: it is what stands before the end of the line.
     pub(super) fn agrees_with(&self, value: &[u8]) -> bool {
         let text = self.0.strip_suffix(b"\n").unwrap_or(&self.0);

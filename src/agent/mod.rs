@@ -73,6 +73,8 @@ use crate::{
 const WINDOW_BYTES: usize = 64 << 20;
 /// For ever: what is not delivered waits.
 const DELIVERY_TIMEOUT: Duration = Duration::MAX;
+/// A source has so long to answer.
+const ANSWER: Duration = Duration::from_secs(1);
 /// Questions to one source at once.
 const QUESTIONS: usize = 16;
 
@@ -289,12 +291,12 @@ impl Agent {
         let mut answers = Vec::new();
         for source in self.running.values() {
             let (back, answer) = tokio::sync::oneshot::channel();
-            // A source that ends meanwhile does not answer.
-            if source.asker.send((request.clone(), back)).await.is_ok()
-                && let Ok(answer) = answer.await
-            {
-                answers.push(answer);
-            }
+            let asked = async {
+                source.asker.send((request.clone(), back)).await.ok()?;
+                answer.await.ok()
+            };
+            // A source that ends meanwhile does not answer, nor does one that waits for the server at its beginning.
+            answers.extend(tokio::time::timeout(ANSWER, asked).await.ok().flatten());
         }
         self.reply(answers)
     }

@@ -8,7 +8,10 @@ use std::{io, num::NonZeroU64, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     Shared, Stop,
@@ -55,6 +58,11 @@ pub(super) struct Relay {
     in_flight: FuturesUnordered<BoxFuture<'static, Stored>>,
     is_failing: bool,
     is_draining: bool,
+    /// When a producer may be registered.
+    open_at: Instant,
+    /// What was received and is not in the spool yet, and when that is tried again.
+    pending: Vec<(Timestamp, Bytes)>,
+    push_at: Instant,
 }
 
 impl Relay {
@@ -83,6 +91,9 @@ impl Relay {
             in_flight,
             is_failing: false,
             is_draining: false,
+            open_at: Instant::now(),
+            pending: Vec::new(),
+            push_at: Instant::now(),
         })
     }
 
@@ -94,12 +105,18 @@ impl Relay {
         let mut is_open = true;
         let mut opening: Option<BoxFuture<'static, Result<Producer, Error>>> = None;
         loop {
-            if self.producer.is_none() && opening.is_none() && self.in_flight.is_empty() {
+            let may_open = self.producer.is_none() && opening.is_none() && self.in_flight.is_empty();
+            if may_open && self.open_at <= Instant::now() {
                 opening = Some(self.shared.producer(&self.topic, self.name.clone()).open().boxed());
             }
             self.send()?;
             let is_done = !is_open || self.is_draining;
-            if is_done && self.spool.is_read() && self.in_flight.is_empty() && self.producer.is_some() {
+            if is_done
+                && self.pending.is_empty()
+                && self.spool.is_read()
+                && self.in_flight.is_empty()
+                && self.producer.is_some()
+            {
                 return Ok(self.report.records);
             }
             tokio::select! {
@@ -108,40 +125,49 @@ impl Relay {
                 Some((first, records, result)) = self.in_flight.next() => self.settle(first, records, result)?,
                 opened = async { opening.as_mut().expect("it is looked at before").await }, if opening.is_some() => {
                     opening = None;
-                    self.opened(opened).await?;
+                    self.opened(opened);
                 }
+                () = sleep_until(self.open_at), if may_open && opening.is_none() => {}
+                () = sleep_until(self.push_at), if !self.pending.is_empty() => self.push(),
                 Some((request, back)) = asked.next() => { back.send(self.answer(&request)); }
-                received = next(&mut texts), if is_open && !self.spool.is_full() => match received {
-                    Some(received) => self.take(&received).await,
+                received = next(&mut texts), if is_open && self.pending.is_empty() && !self.spool.is_full() => match received {
+                    Some(received) => self.take(received),
                     None => is_open = false,
                 },
             }
         }
         // What was received is in the spool, and what is in flight is known by its number.
         while let Ok(received) = texts.try_recv() {
-            self.take(&[received]).await;
+            self.pending.push(received);
         }
+        self.push();
         Ok(self.report.records)
     }
 
-    /// Puts what was received into the spool, however long that takes.
-    async fn take(&mut self, received: &[(Timestamp, Bytes)]) {
-        loop {
-            match self.spool.push(received) {
-                Ok(lost) => {
-                    self.report.lost_bytes += lost;
-                    return;
-                }
-                Err(error) => {
-                    tracing::error!(source = self.report.name, %error, "the spool cannot be written");
-                    self.report.last_error = Some(format!("spool: {error}"));
-                    sleep(AGAIN).await;
-                }
+    fn take(&mut self, received: Vec<(Timestamp, Bytes)>) {
+        self.pending = received;
+        self.push();
+    }
+
+    /// Puts what was received into the spool. When that fails it is tried again later, and nothing is received meanwhile.
+    fn push(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        match self.spool.push(&self.pending) {
+            Ok(lost) => {
+                self.report.lost_bytes += lost;
+                self.pending.clear();
+            }
+            Err(error) => {
+                tracing::error!(source = self.report.name, %error, "the spool cannot be written");
+                self.report.last_error = Some(format!("spool: {error}"));
+                self.push_at = Instant::now() + AGAIN;
             }
         }
     }
 
-    async fn opened(&mut self, opened: Result<Producer, Error>) -> anyhow::Result<()> {
+    fn opened(&mut self, opened: Result<Producer, Error>) {
         match opened {
             Ok(producer) => {
                 self.durable = producer.last_sequence().0;
@@ -153,10 +179,9 @@ impl Relay {
             Err(error) => {
                 self.report.last_error = Some(error.to_string());
                 tracing::warn!(source = self.report.name, %error, "no producer yet");
-                sleep(AGAIN).await;
+                self.open_at = Instant::now() + AGAIN;
             }
         }
-        Ok(())
     }
 
     fn send(&mut self) -> anyhow::Result<()> {
@@ -205,6 +230,7 @@ impl Relay {
                 self.report.last_error = Some(error.to_string());
                 // The next one goes on where the server is.
                 (self.is_failing, self.producer) = (true, None);
+                self.open_at = Instant::now() + AGAIN;
             }
         }
         Ok(())

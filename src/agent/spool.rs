@@ -26,6 +26,8 @@ use crate::{Record, Timestamp};
 const FILE_BYTES: u64 = 4 << 20;
 /// Bytes before the text of a record.
 const FRAME_BYTES: usize = 16;
+/// Records that are read at once.
+const MAX_RECORDS: usize = 8 << 10;
 /// No text is larger.
 const MAX_TEXT_BYTES: usize = 4 << 20;
 
@@ -165,7 +167,8 @@ impl Spool {
                 WhenFull::DropNewest => {
                     self.lose(self.next, texts.len() as u64, bytes);
                     self.next += texts.len() as u64;
-                    self.writer = None;
+                    // An empty file remembers where the numbers are, also over a restart.
+                    self.begin_file()?;
                     return Ok(bytes);
                 }
                 WhenFull::DropOldest => match self.segments.len() {
@@ -181,11 +184,8 @@ impl Spool {
             frames.extend_from_slice(&crc32c::crc32c(&checked).to_le_bytes());
             frames.extend_from_slice(&checked);
         }
-        let is_new = self.writer.is_none() || self.segments.back().is_none_or(|segment| segment.bytes >= FILE_BYTES);
-        if is_new {
-            let file = File::options().create(true).append(true).open(self.path(self.next))?;
-            self.writer = Some(file);
-            self.segments.push_back(Segment { first: self.next, next: self.next, bytes: 0 });
+        if self.writer.is_none() || self.segments.back().is_none_or(|segment| segment.bytes >= FILE_BYTES) {
+            self.begin_file()?;
         }
         let file = self.writer.as_mut().expect("it was just made");
         let segment = self.segments.back_mut().expect("the writer has one");
@@ -198,6 +198,18 @@ impl Spool {
         segment.next += texts.len() as u64;
         self.next = segment.next;
         Ok(dropped)
+    }
+
+    /// Begins the file of the next record; one that is there and empty is that.
+    fn begin_file(&mut self) -> io::Result<()> {
+        while let Some(empty) = self.segments.pop_back_if(|segment| segment.bytes == 0) {
+            if empty.first != self.next {
+                fs::remove_file(self.path(empty.first))?;
+            }
+        }
+        self.writer = Some(File::options().create(true).append(true).open(self.path(self.next))?);
+        self.segments.push_back(Segment { first: self.next, next: self.next, bytes: 0 });
+        Ok(())
     }
 
     fn lose(&mut self, first: u64, records: u64, bytes: u64) {
@@ -235,19 +247,23 @@ impl Spool {
     /// # Errors
     /// When it cannot be read.
     pub(super) fn next(&mut self, max_bytes: usize) -> io::Result<Option<Spooled>> {
+        // What was rewound beyond is not lost any more.
+        self.lost.retain(|(first, records, ..)| first + records > self.read);
+        self.lost.make_contiguous().sort_unstable_by_key(|(first, ..)| *first);
         if let Some(&(first, records, bytes, reason)) = self.lost.front().filter(|(first, ..)| *first <= self.read) {
             self.lost.pop_front();
-            let first = first.max(self.read);
-            self.read = self.read.max(first + records);
-            return Ok(Some(Spooled::Lost { first, records, bytes, reason }));
+            let (first, end) = (self.read, first + records);
+            self.read = end;
+            return Ok(Some(Spooled::Lost { first, records: end - first, bytes, reason }));
         }
         let Some(segment) = self.segments.iter().find(|segment| segment.next > self.read) else {
             return Ok(None);
         };
         if segment.first > self.read {
             // Nobody knows what stood there: it went with a file.
-            let (first, records) = (self.read, segment.first - self.read);
-            self.read = segment.first;
+            let end = self.lost.front().map_or(segment.first, |(first, ..)| segment.first.min(*first));
+            let (first, records) = (self.read, end - self.read);
+            self.read = end;
             return Ok(Some(Spooled::Lost { first, records, bytes: 0, reason: "a file of the spool is gone" }));
         }
         let (start, count) = (segment.first, segment.next - self.read);
@@ -264,7 +280,7 @@ impl Spool {
             }
         };
         let (first, mut records, mut bytes) = (self.read, Vec::new(), 0);
-        while bytes < max_bytes && (records.len() as u64) < count {
+        while bytes < max_bytes && (records.len() as u64) < count && records.len() < MAX_RECORDS {
             let Some((time, text)) = read_one(&mut file)? else { break };
             bytes += text.len() + FRAME_BYTES;
             records.push(Record::new(text).timestamp(time));
@@ -280,13 +296,10 @@ impl Spool {
     /// The server has everything before a record: files of nothing else go.
     pub(super) fn release(&mut self, before: u64) {
         while self.segments.front().is_some_and(|segment| segment.next <= before) {
-            // The one that is written to goes, too, once it is large: a new one begins with the next record.
-            let is_written = self.segments.len() == 1 && self.writer.is_some();
-            if is_written && self.segments[0].bytes < FILE_BYTES {
+            // The last one goes, too, once it is large, but not before there is another: its name holds the number of the
+            // next record.
+            if self.segments.len() == 1 && (self.segments[0].bytes < FILE_BYTES || self.begin_file().is_err()) {
                 return;
-            }
-            if is_written {
-                self.writer = None;
             }
             let Some(segment) = self.segments.pop_front() else { return };
             self.reader = self.reader.take().filter(|(first, _)| *first != segment.first);

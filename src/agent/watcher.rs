@@ -70,9 +70,6 @@ impl Watcher {
     /// # Errors
     /// When it cannot be watched: it is gone, or the system has no watch left.
     pub(super) fn watch_directory(&mut self, path: &Path) -> io::Result<bool> {
-        if self.directories.contains_key(path) {
-            return Ok(false);
-        }
         let wanted = WatchFlags::CREATE
             | WatchFlags::MODIFY
             | WatchFlags::MOVED_FROM
@@ -82,7 +79,10 @@ impl Watcher {
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
         let watch = inotify::add_watch(self.inotify.get_ref(), path, wanted)?;
-        self.directories.insert(path.to_owned(), watch);
+        // Another directory may have the name by now, and then the watch is another one.
+        if self.directories.insert(path.to_owned(), watch) == Some(watch) {
+            return Ok(false);
+        }
         self.watched.insert(watch, Watched::Directory(path.to_owned()));
         Ok(true)
     }
@@ -112,7 +112,9 @@ impl Watcher {
     }
 
     fn forget(&mut self, watch: i32) {
-        if let Some(Watched::Directory(path)) = self.watched.remove(&watch) {
+        if let Some(Watched::Directory(path)) = self.watched.remove(&watch)
+            && self.directories.get(&path) == Some(&watch)
+        {
             self.directories.remove(&path);
         }
         // It may be gone with the directory.

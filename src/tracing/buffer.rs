@@ -26,6 +26,8 @@ struct Inner {
     used: usize,
     /// Events that were taken from here and are not settled, with those in here.
     pending: u64,
+    /// Events that were taken in, and are durable or lost.
+    settled: u64,
     stats: Stats,
     /// Dropped since it was last said.
     unreported: u64,
@@ -126,6 +128,7 @@ impl Buffer {
         let mut inner = self.lock();
         inner.used = inner.used.saturating_sub(cost);
         inner.pending = inner.pending.saturating_sub(events);
+        inner.settled += events;
         match is_durable {
             true => inner.stats.durable += events,
             false => {
@@ -141,8 +144,8 @@ impl Buffer {
     pub(super) fn flush(&self, timeout: Duration) -> Stats {
         let deadline = Instant::now() + timeout;
         let mut inner = self.lock();
-        let target = inner.stats.durable + inner.stats.dropped + inner.pending;
-        while inner.stats.durable + inner.stats.dropped < target && !inner.has_ended {
+        let target = inner.settled + inner.pending;
+        while inner.settled < target && !inner.has_ended {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -165,6 +168,18 @@ impl Buffer {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.lock().is_stopping
+    }
+
+    /// What was to be said of drops was not.
+    pub(super) fn report_again(&self, dropped: u64) {
+        self.lock().unreported += dropped;
+    }
+
+    /// Waits until the thread has nothing more to do, but not for longer. Says whether that is so.
+    pub(super) fn wait_for_end(&self, timeout: Duration) -> bool {
+        let inner = self.lock();
+        let waiting = self.settled.wait_timeout_while(inner, timeout, |inner| !inner.has_ended);
+        waiting.unwrap_or_else(PoisonError::into_inner).0.has_ended
     }
 
     /// Nothing is shipped any more.

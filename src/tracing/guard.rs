@@ -1,8 +1,15 @@
 //! What keeps shipping going, and says how far it is.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use super::buffer::Buffer;
+
+/// In which a thread that has nothing to wait for ends.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// What became of events since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,10 +55,13 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let report = self.buffer.flush(self.drop_timeout);
+        let deadline = Instant::now() + self.drop_timeout;
+        self.buffer.flush(self.drop_timeout);
         self.buffer.stop();
-        // What did not get through in time would hold the thread for ever.
-        if let Some(thread) = self.thread.take().filter(|_| report.pending == 0) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let has_ended = self.buffer.wait_for_end(left.max(GRACE));
+        // What does not get through would hold the thread for ever.
+        if let Some(thread) = self.thread.take().filter(|_| has_ended) {
             // It has nothing more to do. If it panicked, that was said.
             thread.join().unwrap_or_default();
         }

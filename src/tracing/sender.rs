@@ -32,6 +32,8 @@ use crate::{
 const IN_FLIGHT: usize = 4;
 /// Records of one batch.
 const RECORDS: usize = 8 << 10;
+/// Bytes of one batch.
+const BATCH_BYTES: usize = 1 << 20;
 /// Between tries to register.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -109,19 +111,30 @@ async fn open(client: &Client, topic: &str, buffer: &Buffer) -> Option<Producer>
     }
 }
 
+/// How many events at the front make one batch.
+fn batch_len(events: &[Event]) -> usize {
+    let mut bytes = 0;
+    let fits = |event: &&Event| {
+        bytes += event.1.len();
+        bytes <= BATCH_BYTES
+    };
+    events.iter().take(RECORDS).take_while(fits).count().max(1).min(events.len())
+}
+
 async fn directly(client: &Client, topic: &str, buffer: &Buffer) {
     let Some(mut producer) = open(client, topic, buffer).await else { return };
-    let mut in_flight = FuturesUnordered::new();
+    let (mut in_flight, mut has_failed) = (FuturesUnordered::new(), false);
     loop {
-        while in_flight.len() < IN_FLIGHT {
+        while in_flight.len() < IN_FLIGHT && !has_failed {
             let (events, dropped) = buffer.take();
             if events.is_empty() && dropped == 0 {
                 break;
             }
-            let mut reported = dropped;
-            for part in events.chunks(RECORDS).chain(events.is_empty().then_some(&[][..])) {
-                let (records, count, cost) = (records(part, reported), part.len() as u64, Buffer::cost(part));
-                reported = 0;
+            let (mut rest, mut reported, mut is_first) = (&events[..], dropped, true);
+            while is_first || !rest.is_empty() {
+                let (part, behind) = rest.split_at(batch_len(rest));
+                let said = std::mem::take(&mut reported);
+                let (records, count, cost) = (records(part, said), part.len() as u64, Buffer::cost(part));
                 let units = NonZeroU64::new(records.len() as u64).expect("there is one");
                 let ticket = producer.enqueue_units(&records, units).await;
                 in_flight.push(async move {
@@ -129,22 +142,28 @@ async fn directly(client: &Client, topic: &str, buffer: &Buffer) {
                         Ok(ticket) => ticket.await.map(drop),
                         Err(error) => Err(error),
                     };
-                    (count, cost, matches!(result, Ok(()) | Err(Error::OffsetUnknown)))
+                    (count, cost, said, matches!(result, Ok(()) | Err(Error::OffsetUnknown)))
                 });
+                (rest, is_first) = (behind, false);
             }
+        }
+        if in_flight.is_empty() && has_failed {
+            // What ended it is said with what was dropped.
+            match open(client, topic, buffer).await {
+                Some(next) => (producer, has_failed) = (next, false),
+                None => return,
+            }
+            continue;
         }
         if in_flight.is_empty() && buffer.is_stopping() {
             return;
         }
         tokio::select! {
-            Some((count, cost, is_durable)) = in_flight.next() => {
+            Some((count, cost, said, is_durable)) = in_flight.next() => {
                 buffer.settle(count, cost, is_durable);
-                if !is_durable && in_flight.is_empty() {
-                    // What ended it is said with what was dropped.
-                    match open(client, topic, buffer).await {
-                        Some(next) => producer = next,
-                        None => return,
-                    }
+                if !is_durable {
+                    buffer.report_again(said);
+                    has_failed = true;
                 }
             }
             () = buffer.work.notified() => {}

@@ -85,6 +85,10 @@ pub(super) struct Followed {
     pub(super) is_rewinding: bool,
     /// Whether it is in the list of what is to be read.
     pub(super) is_listed: bool,
+    /// Whether it waits for a part of the budget, or for a producer.
+    pub(super) is_starved: bool,
+    /// Whether what is left is not a record yet.
+    pub(super) is_waiting: bool,
     /// Whether more is to be read once something in flight is acknowledged.
     pub(super) wants_more: bool,
     /// Whether the last read found more than it took.
@@ -124,6 +128,8 @@ impl Followed {
             in_flight: 0,
             is_rewinding: false,
             is_listed: false,
+            is_starved: false,
+            is_waiting: false,
             wants_more: false,
             has_backlog: false,
             after: None,
@@ -144,6 +150,11 @@ impl Followed {
             return Ok(Arc::clone(file));
         }
         let file = Arc::new(open_file(&self.path)?);
+        // The name may be another file's by now.
+        let metadata = file.metadata()?;
+        if !self.content.file.may_be(&metadata) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "another file has its name"));
+        }
         self.file = Some(Arc::clone(&file));
         Ok(file)
     }

@@ -52,6 +52,8 @@ const POLL_MAX: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(1);
 /// Producers at once. A file whose turn it is waits for one; a file at rest gives its own back.
 const MAX_PRODUCERS: usize = 256;
+/// What waits for a part of the budget, or for a producer, tries again after so long.
+const STARVED: Duration = Duration::from_millis(20);
 /// Checkpoints are written at most so often.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
@@ -99,6 +101,7 @@ pub(super) struct Files {
     to_read: VecDeque<Content>,
     /// What waits for a part of the budget, or for a producer.
     starved: VecDeque<Content>,
+    retry_at: Option<Instant>,
     /// Contents that have a producer, or are about to.
     producers: usize,
     /// What waits for another content to be durable.
@@ -143,6 +146,7 @@ impl Files {
             known: HashMap::new(),
             to_read: VecDeque::new(),
             starved: VecDeque::new(),
+            retry_at: None,
             producers: 0,
             waiting: HashMap::new(),
             timers: BinaryHeap::new(),
@@ -171,12 +175,19 @@ impl Files {
                 break;
             }
             let next_timer = self.timers.peek().map(|Reverse((at, _))| *at);
-            let deadline = [Some(look_at), save_at, next_timer].into_iter().flatten().min().expect("one is always set");
+            let retry_at = (!self.starved.is_empty()).then(|| *self.retry_at.get_or_insert(Instant::now() + STARVED));
+            if self.watcher.is_none() {
+                look_at = look_at.min(Instant::now() + POLL_MAX);
+            }
+            let deadline =
+                [Some(look_at), save_at, next_timer, retry_at].into_iter().flatten().min().expect("one is always set");
             let not_before = quiet_until.filter(|_| !self.work.is_empty());
             tokio::select! {
                 biased;
                 () = stop.requested() => break,
                 Some(outcome) = self.work.next() => {
+                    // Those that wait come first.
+                    self.feed_starved();
                     self.settle(outcome);
                     while let Some(Some(outcome)) = self.work.next().now_or_never() {
                         self.settle(outcome);
@@ -185,12 +196,6 @@ impl Files {
                 () = changed(self.watcher.as_ref(), not_before) => {
                     self.take_changes();
                     quiet_until = Some(Instant::now() + QUIET);
-                }
-                () = self.shared.budget.freed(), if !self.starved.is_empty() => {
-                    let some = self.starved.len().min(MAX_PRODUCERS);
-                    for content in self.starved.drain(..some).collect::<Vec<_>>() {
-                        self.list(content);
-                    }
                 }
                 Some((request, answer)) = asked.next() => answer.send(self.answer(request)).unwrap_or_default(),
                 // What is left to be read goes on once the connection had its turn.
@@ -202,6 +207,10 @@ impl Files {
             {
                 self.timers.pop();
                 self.list(content);
+            }
+            if self.retry_at.is_some_and(|at| at <= now) {
+                self.retry_at = None;
+                self.feed_starved();
             }
             if look_at <= now {
                 let has_changed = self.reconcile();
@@ -308,9 +317,10 @@ impl Files {
     }
 
     fn is_drained(&self) -> bool {
-        self.files
-            .values()
-            .all(|file| file.error.is_some() || (file.is_settled() && !file.is_listed && !file.is_compared))
+        self.files.values().all(|file| {
+            let is_read = file.is_settled() || (file.is_waiting && file.in_flight == 0);
+            file.error.is_some() || (is_read && !file.is_listed && !file.is_compared && file.after.is_none())
+        })
     }
 
     fn answer(&mut self, request: Request) -> Answer {

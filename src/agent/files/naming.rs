@@ -1,7 +1,7 @@
 //! Names: files that appear, are renamed, are deleted; and what was in a file before it was truncated.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs::{self, File},
     io,
     os::unix::fs::{FileExt, MetadataExt},
@@ -42,20 +42,10 @@ fn identify(path: &Path) -> io::Result<Option<(FileId, fs::Metadata)>> {
 impl Files {
     /// Looks at everything; says whether anything was new. Costs a look at each file.
     pub(super) fn reconcile(&mut self) -> bool {
-        let scan = self.patterns.scan();
-        let mut has_changed = false;
-        if let Some(watcher) = &mut self.watcher {
-            for directory in &scan.directories {
-                if let Err(error) = watcher.watch_directory(directory) {
-                    // Gone again; or there are no watches left, and then looking has to do.
-                    if error.kind() != io::ErrorKind::NotFound {
-                        tracing::warn!(path = %directory.display(), %error, "cannot be watched: files are looked at instead");
-                        self.report.last_error = Some(format!("{}: {error}", directory.display()));
-                        self.watcher = None;
-                        break;
-                    }
-                }
-            }
+        let (mut scan, mut has_changed) = (self.patterns.scan(), false);
+        // What came between looking and watching is seen by looking again.
+        while self.watch(&scan.directories) {
+            scan = self.patterns.scan();
         }
         let known: HashSet<PathBuf> = self.paths.keys().cloned().collect();
         for path in scan.files.iter().chain(known.iter().filter(|path| !scan.files.contains(*path))) {
@@ -65,6 +55,25 @@ impl Files {
             self.files.values().filter(|file| file.fate != Fate::Named).map(|file| file.content).collect();
         unnamed.into_iter().for_each(|content| self.list(content));
         has_changed
+    }
+
+    /// Watches directories; says whether any of them was not watched before.
+    fn watch(&mut self, directories: &BTreeSet<PathBuf>) -> bool {
+        let mut is_new = false;
+        for directory in directories {
+            let Some(watcher) = &mut self.watcher else { return false };
+            match watcher.watch_directory(directory) {
+                Ok(new) => is_new |= new,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    // There are no watches left: looking has to do.
+                    tracing::warn!(path = %directory.display(), %error, "cannot be watched: files are looked at instead");
+                    self.report.last_error = Some(format!("{}: {error}", directory.display()));
+                    self.watcher = None;
+                }
+            }
+        }
+        is_new
     }
 
     /// Looks at what a name stands for now. Says whether that is new.
@@ -88,7 +97,7 @@ impl Files {
         };
         if let Some(content) = before.filter(|content| content.file == id) {
             let file = self.files.get_mut(&content).expect("a name belongs to a file");
-            let has_changed = metadata.len() != file.sent || !file.is_settled();
+            let has_changed = metadata.len() != file.size || !(file.is_settled() || file.is_waiting);
             if has_changed {
                 self.list(content);
             }
@@ -108,9 +117,12 @@ impl Files {
 
     /// A file has another name now, or is at another place.
     fn lose_name(&mut self, content: Content, path: &Path) {
+        if self.paths.get(path) != Some(&content) {
+            return;
+        }
         self.paths.remove(path);
         self.left.insert(path.to_owned(), content);
-        let Some(file) = self.files.get_mut(&content).filter(|file| file.path == path) else { return };
+        let Some(file) = self.files.get_mut(&content) else { return };
         if file.fate != Fate::Named {
             return;
         }
@@ -126,11 +138,18 @@ impl Files {
     fn gain_name(&mut self, content: Content, path: &Path, instead_of: Option<Content>) {
         let is_ours = self.patterns.matches(path);
         let file = self.files.get_mut(&content).expect("what is current is followed");
+        if !is_ours && file.fate == Fate::Named {
+            // Another name of a file that has one.
+            return;
+        }
         if is_ours {
             if let Some(watcher) = self.watcher.as_mut().filter(|_| file.fate != Fate::Named) {
                 watcher.unwatch_held(content);
             }
-            self.paths.remove(&file.path);
+            if self.paths.get(&file.path) == Some(&content) {
+                self.paths.remove(&file.path);
+                self.left.insert(file.path.clone(), content);
+            }
             file.fate = Fate::Named;
             self.paths.insert(path.to_owned(), content);
         }
@@ -197,6 +216,14 @@ impl Files {
         let Some(before) = before.filter(|before| *before != content && self.files.contains_key(before)) else {
             return;
         };
+        let mut earlier = Some(before);
+        while let Some(at) = earlier {
+            if at == content {
+                // Names went round in a circle: who was first nobody can say.
+                return;
+            }
+            earlier = self.files.get(&at).and_then(|file| file.after);
+        }
         if let Some(file) = self.files.get_mut(&content) {
             file.after = Some(before);
             self.waiting.entry(before).or_default().push(content);

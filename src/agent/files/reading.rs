@@ -10,6 +10,7 @@ use super::{
     super::{config::MAX_RECORDS_AT_ONCE, cutter::Cut, identity::Content, loss},
     Files, MAX_PRODUCERS, Outcome,
     followed::{Fate, Followed, Link, MAX_IN_FLIGHT},
+    gzip::{Plain, is_compressed},
 };
 use crate::{Record, client::Error as ClientError};
 
@@ -34,7 +35,12 @@ impl Files {
     /// Reads a content once, if it may be read.
     pub(super) fn read(&mut self, content: Content) {
         let Some(mut file) = self.files.remove(&content) else { return };
-        file.is_listed = false;
+        (file.is_listed, file.is_starved) = (false, false);
+        let is_blocked = self.is_blocked(&file);
+        if is_blocked {
+            // Whatever becomes of its name meanwhile: what is open stays. When it is gone already, reading says so.
+            file.open().ok();
+        }
         let was_truncated = match self.try_read(&mut file) {
             Ok(was_truncated) => {
                 file.error = None;
@@ -49,8 +55,9 @@ impl Files {
                 false
             }
         };
-        let is_over = file.is_settled() && self.is_over(&mut file);
-        let is_done = file.is_settled() && !file.is_compared && file.size_is_known;
+        let is_settled = !is_blocked && file.is_settled();
+        let is_over = is_settled && self.is_over(&mut file);
+        let is_done = is_settled && file.size_is_known;
         self.files.insert(content, file);
         if was_truncated {
             self.truncated(content);
@@ -61,13 +68,20 @@ impl Files {
         }
     }
 
+    /// Whether it waits for another content to be durable, or for the server to say what it has.
+    fn is_blocked(&self, file: &Followed) -> bool {
+        file.after.is_some_and(|before| self.files.contains_key(&before)) || file.is_compared
+    }
+
     /// Whether what stood in the way is gone, and what is waited for.
     fn may_read(&mut self, file: &mut Followed) -> bool {
-        if file.after.is_some_and(|before| self.files.contains_key(&before)) || file.is_compared {
+        if self.is_blocked(file) {
             return false;
         }
         if let Link::Failed { until } = file.link {
-            if until > Instant::now() {
+            let now = Instant::now();
+            if until > now {
+                self.list_later(file, until - now);
                 return false;
             }
             file.link = Link::Closed;
@@ -102,6 +116,10 @@ impl Files {
             }
             Err(error) => return Err(error),
         };
+        if self.config.gzip && file.sent == 0 && file.plain.is_none() && is_compressed(&source) {
+            file.plain = Some(Plain::new(Arc::clone(&source)));
+        }
+        file.is_waiting = false;
         if file.plain.is_none() {
             let size = source.metadata()?.len();
             file.note_size(size);
@@ -120,7 +138,7 @@ impl Files {
         }
         let expected = if file.plain.is_some() { CHUNK_BYTES as u64 } else { file.size - file.sent };
         let Some(spent) = self.shared.budget.spend(expected.min(CHUNK_BYTES as u64)) else {
-            self.starved.push_back(file.content);
+            self.starve(file);
             return Ok(false);
         };
         let mut wanted = CHUNK_BYTES;
@@ -140,7 +158,7 @@ impl Files {
             if cut.consumed > 0 {
                 self.send(file, &bytes, cut, spent)?;
             } else {
-                file.has_backlog = false;
+                (file.has_backlog, file.is_waiting) = (false, true);
                 self.look_again_at_what_is_left(file);
             }
             return Ok(false);
@@ -150,10 +168,15 @@ impl Files {
     /// What has not ended may be a record nevertheless, after a while.
     fn look_again_at_what_is_left(&mut self, file: &mut Followed) {
         let after = match (&self.config.multiline, file.fate) {
-            (Some(multiline), _) => multiline.timeout,
+            (Some(multiline), Fate::Named) => multiline.timeout,
+            (Some(multiline), Fate::Left { .. }) => multiline.timeout.max(LAST_LINE),
             (None, Fate::Left { .. }) => LAST_LINE,
             _ => return,
         };
+        if file.quiet_for() >= after && file.fate == Fate::Named {
+            // What is left is a line that has not ended.
+            return;
+        }
         let left = after.saturating_sub(file.quiet_for());
         self.list_later(file, left + Duration::from_millis(1));
     }
@@ -179,7 +202,7 @@ impl Files {
             Link::Open(_) => true,
             Link::Opening | Link::Failed { .. } => false,
             Link::Closed if self.producers >= MAX_PRODUCERS => {
-                self.starved.push_back(file.content);
+                self.starve(file);
                 false
             }
             Link::Closed => {
@@ -194,6 +217,36 @@ impl Files {
                 self.work.push(async move { Outcome::Opened(content, opening.await) }.boxed());
                 false
             }
+        }
+    }
+
+    /// Has a content wait for a part of the budget, or for a producer.
+    fn starve(&mut self, file: &mut Followed) {
+        if !std::mem::replace(&mut file.is_starved, true) {
+            self.starved.push_back(file.content);
+        }
+    }
+
+    /// Lets some of those that wait try again. Producers that nobody needs now are closed for them.
+    pub(super) fn feed_starved(&mut self) {
+        let some = self.starved.len().min(MAX_PRODUCERS);
+        if some == 0 {
+            return;
+        }
+        if self.producers >= MAX_PRODUCERS {
+            let is_idle = |file: &&mut Followed| {
+                matches!(file.link, Link::Open(_))
+                    && file.in_flight == 0
+                    && file.acked >= file.sent
+                    && !file.has_backlog
+            };
+            for file in self.files.values_mut().filter(is_idle).take(some) {
+                file.link = Link::Closed;
+                self.producers -= 1;
+            }
+        }
+        for content in self.starved.drain(..some).collect::<Vec<_>>() {
+            self.list(content);
         }
     }
 
@@ -305,8 +358,9 @@ impl Files {
         let Some(limit) = self.config.hold_deleted else { return };
         let unread = |file: &Followed| file.size.saturating_sub(file.sent);
         let is_deleted = |file: &&mut Followed| {
-            let links = file.file.as_ref().and_then(|open| open.metadata().ok()).map_or(1, |metadata| metadata.nlink());
-            matches!(file.fate, Fate::Left { .. }) && file.lost.is_none() && links == 0
+            let links =
+                || file.file.as_ref().and_then(|open| open.metadata().ok()).map_or(1, |metadata| metadata.nlink());
+            matches!(file.fate, Fate::Left { .. }) && file.lost.is_none() && links() == 0
         };
         let mut deleted: Vec<_> = self.files.values_mut().filter(is_deleted).collect();
         for file in &mut deleted {
@@ -339,7 +393,7 @@ impl Files {
             let record = loss::record("deleted before it was read", &file.path.display().to_string(), lost, None);
             match self.shared.budget.spend(1) {
                 Some(spent) => self.submit(file, &[record], end, spent)?,
-                None => self.starved.push_back(file.content),
+                None => self.starve(file),
             }
         }
         Ok(())

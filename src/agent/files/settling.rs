@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    super::{checkpoints::Checkpoint, identity::Content, marker::Marker},
+    super::{checkpoints::Checkpoint, config::Format, identity::Content, marker::Marker},
     Failure, Files, Outcome,
     followed::{Fate, Followed, Link},
     gzip::Plain,
@@ -39,7 +39,6 @@ impl Files {
     fn opened(&mut self, file: &mut Followed, producer: Producer) {
         let stored = producer.last_sequence().0;
         file.link = Link::Open(Arc::new(producer));
-        file.failures = 0;
         self.report.last_error = None;
         let at = stored.max(file.begin);
         if file.covered == u64::MAX || file.sent != at {
@@ -64,7 +63,8 @@ impl Files {
                 self.report.records += records;
                 self.report.bytes += end - file.acked.min(end);
                 file.acked = file.acked.max(end);
-                if file.in_flight == 0 {
+                file.failures = 0;
+                if file.in_flight == 0 && !file.is_rewinding {
                     // The marker is that of what was read last.
                     self.note(file.content, file.acked, file.marker.clone(), 0);
                 }
@@ -103,6 +103,8 @@ impl Files {
     fn compared(&mut self, file: &mut Followed, found: Result<Option<bytes::Bytes>, Error>) {
         file.is_compared = false;
         match found {
+            // A message of a container may be joined from fragments: its end is what the file has there.
+            Ok(Some(value)) if self.config.format == Format::Cri && file.marker.ends_as(&value) => {}
             Ok(Some(value)) if file.marker.bytes().is_empty() || !file.marker.agrees_with(&value) => {
                 // The next look at the file finds that it was truncated; a copy of what was in it may have these bytes.
                 file.marker = Marker::of(&[&value, &b"\n"[..]].concat());

@@ -51,6 +51,7 @@ impl Files {
             }
         };
         self.report.last_error = None;
+        self.checkpoints.was_used |= !listed.is_empty();
         self.take_up(listed);
         self.reconcile();
         self.find_renamed();
@@ -60,6 +61,7 @@ impl Files {
             self.is_changed = true;
         }
         self.note_missing().await;
+        self.save();
         tracing::info!(source = self.config.name, topic = self.config.topic, files = self.files.len(), "following");
     }
 
