@@ -464,4 +464,56 @@ mod tests {
         spool.rewind(10);
         assert_eq!(rest(&mut spool), ["next"]);
     }
+
+    /// The number of the next record was known only to the process once all files were gone: after a restart records had
+    /// numbers that the server had seen, and took them for repeats.
+    #[test]
+    fn numbers_go_on_after_a_restart_when_everything_was_released() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let open = || Spool::open(directory.path(), section(100 << 20, WhenFull::DropNewest)).expect("opens");
+        let mut spool = open();
+        for _ in 0..9 {
+            push(&mut spool, &"x".repeat(1 << 20));
+        }
+        spool.release(9);
+        drop(spool);
+        let mut spool = open();
+        push(&mut spool, "next");
+        spool.rewind(9);
+        assert_eq!(
+            spool.next(1 << 20).expect("readable"),
+            Some(Spooled::Records(9, vec![Record::new("next").timestamp(Timestamp(7))]))
+        );
+        spool.release(10);
+        drop(spool);
+        let mut spool = open();
+        push(&mut spool, "after");
+        spool.rewind(10);
+        assert_eq!(rest(&mut spool), ["after"]);
+    }
+
+    /// What was dropped and then asked for again was told as lost together with records behind it that were there.
+    #[test]
+    fn what_is_lost_ends_where_there_is_something_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut spool = Spool::open(directory.path(), section(9 << 20, WhenFull::DropOldest)).expect("opens");
+        for _ in 0..8 {
+            push(&mut spool, &"x".repeat(1 << 20));
+        }
+        assert!(matches!(spool.next(2 << 20).expect("readable"), Some(Spooled::Records(0, _))));
+        for _ in 0..4 {
+            push(&mut spool, &"y".repeat(1 << 20));
+        }
+        spool.rewind(1);
+        let (mut covered, mut at) = (0, 1);
+        while let Some(found) = spool.next(1 << 20).expect("readable") {
+            let (first, count) = match found {
+                Spooled::Records(first, records) => (first, records.len() as u64),
+                Spooled::Lost { first, records, .. } => (first, records),
+            };
+            assert_eq!(first, at, "nothing is passed over");
+            (covered, at) = (covered + count, at + count);
+        }
+        assert_eq!(covered, 11);
+    }
 }

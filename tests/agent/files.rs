@@ -249,3 +249,64 @@ async fn a_server_that_is_away_is_waited_for_and_nothing_is_lost() {
     assert_eq!(world.lines(3001).await, expected);
     assert_eq!(world.count().await, 3001);
 }
+
+/// A file that waits for the one before it was given up as read when it lost its name: it had no size yet.
+#[tokio::test]
+async fn files_that_wait_for_others_are_read_whatever_becomes_of_their_names() {
+    let mut world = World::new().await;
+    world.append("a.log", "1\n");
+    world.start_agent();
+    world.lines(1).await;
+    let address = world.address();
+    world.server.take().expect("it runs").stop().await;
+    // Nothing can be shipped, so each of these waits for the one before.
+    for number in 2..6 {
+        world.append("a.log", &format!("{number} first\n{number} second\n"));
+        fs::rename(world.log("a.log"), world.log(&format!("gone.{number}"))).expect("renamed");
+        world.append("a.log", "");
+        world.until_files(number).await;
+    }
+    for number in 2..6 {
+        fs::remove_file(world.log(&format!("gone.{number}"))).expect("removed");
+    }
+    world.append("a.log", "last\n");
+    world.start_server(&address).await;
+    let mut expected = vec!["1".to_owned()];
+    expected.extend((2..6).flat_map(|number| [format!("{number} first"), format!("{number} second")]));
+    expected.push("last".to_owned());
+    assert_eq!(world.lines(10).await, expected);
+}
+
+/// A second name of a file, and its end, confused whose name the first one was.
+#[tokio::test]
+async fn another_name_of_a_file_changes_nothing() {
+    let mut world = World::new().await;
+    world.append("a.log", "1\n");
+    world.start_agent();
+    world.lines(1).await;
+    fs::hard_link(world.log("a.log"), world.log("current")).expect("linked");
+    world.append("a.log", "2\n");
+    world.lines(2).await;
+    fs::remove_file(world.log("current")).expect("removed");
+    fs::write(world.log("a.log"), "").expect("truncated");
+    world.append("a.log", "3\n");
+    world.lines(3).await;
+    fs::rename(world.log("a.log"), world.log("a.log.1")).expect("renamed");
+    world.append("a.log", "4\n");
+    assert_eq!(world.lines(4).await, ["1", "2", "3", "4"]);
+    assert_eq!(world.drained().await.len(), 4);
+}
+
+/// As many files with unfinished lines as there may be producers kept all others from being read.
+#[tokio::test]
+async fn files_with_unfinished_lines_do_not_keep_others_from_being_read() {
+    let mut world = World::new().await;
+    for number in 0..300 {
+        world.append(&format!("{number}.log"), "whole\nunfinished");
+    }
+    world.start_agent();
+    world.lines(300).await;
+    world.append("late.log", "late\n");
+    assert_eq!(world.lines(301).await[300], "late");
+    assert_eq!(world.drained().await.len(), 301);
+}

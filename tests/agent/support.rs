@@ -132,7 +132,11 @@ impl World {
 
     pub(crate) async fn restart_server(&mut self) {
         self.server.take().expect("it runs").stop().await;
-        self.server = Some(TestServer::on(&self.root.path().join("data"), &self.address.to_string()).await);
+        self.start_server(&self.address.to_string()).await;
+    }
+
+    pub(crate) async fn start_server(&mut self, address: &str) {
+        self.server = Some(TestServer::on(&self.root.path().join("data"), address).await);
     }
 
     /// The first records of the topic, as soon as there are so many; there must not be more than these for now.
