@@ -35,9 +35,6 @@ pub(super) struct Checkpoints {
     /// Files, by the text of their [`Content`].
     #[serde(default)]
     files: BTreeMap<String, Checkpoint>,
-    /// The cursor of the journal.
-    #[serde(default)]
-    pub(super) cursor: Option<String>,
 }
 
 impl Checkpoints {

@@ -16,6 +16,7 @@ use super::{
     config::{JournaldSource, StartAt},
     files::whole_record_at,
     identity::Names,
+    in_flight::InFlight,
     report::SourceReport,
     request::{Answer, Asked, Request},
 };
@@ -111,7 +112,7 @@ impl Session<'_> {
         let mut child = self.start(cursor.as_deref())?;
         self.report.last_error = None;
         let mut output = child.stdout.take().context("its output is piped")?;
-        let (mut buffer, mut in_flight) = (BytesMut::new(), std::collections::VecDeque::new());
+        let (mut buffer, mut in_flight) = (BytesMut::new(), InFlight::new());
         let (mut has_ended, mut is_stopping) = (false, false);
         loop {
             while in_flight.len() < IN_FLIGHT {
@@ -119,7 +120,8 @@ impl Session<'_> {
                 if entries.is_empty() {
                     break;
                 }
-                in_flight.push_back(self.send(&producer, entries).await?);
+                let (records, ticket) = self.send(&producer, entries).await?;
+                in_flight.push(records, ticket);
             }
             if in_flight.is_empty() && (has_ended || is_stopping || self.is_draining) {
                 return Ok(!has_ended);
@@ -129,11 +131,7 @@ impl Session<'_> {
             tokio::select! {
                 biased;
                 () = stop.requested(), if !is_stopping => is_stopping = true,
-                stored = oldest(&mut in_flight) => {
-                    let records = stored?;
-                    self.report.records += records;
-                    in_flight.pop_front();
-                }
+                stored = in_flight.oldest() => self.report.records += stored?,
                 Some((request, back)) = asked.next() => { back.send(self.answer(&request)); }
                 count = output.read_buf(&mut buffer), if may_read => has_ended = count? == 0,
             }
@@ -182,16 +180,6 @@ impl Session<'_> {
                 Answer::Done(Ok(()))
             }
         }
-    }
-}
-
-async fn oldest(in_flight: &mut std::collections::VecDeque<(u64, Ticket)>) -> Result<u64, Error> {
-    match in_flight.front_mut() {
-        None => std::future::pending().await,
-        Some((records, ticket)) => match ticket.await {
-            Ok(_) | Err(Error::OffsetUnknown) => Ok(*records),
-            Err(error) => Err(error),
-        },
     }
 }
 

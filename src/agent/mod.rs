@@ -21,6 +21,7 @@ mod cri;
 pub mod cutter;
 mod files;
 pub mod identity;
+mod in_flight;
 mod journald;
 mod loss;
 mod marker;
@@ -55,7 +56,7 @@ pub use self::{
 };
 
 #[cfg(feature = "tracing")]
-pub(crate) use self::pipe::Spilling;
+pub(crate) use self::{in_flight::durable, pipe::Feeding};
 
 use self::{
     budget::Budget,

@@ -1,8 +1,14 @@
 //! What comes through a pipe: it cannot be read again, so it waits for the server, or in a spool.
 
-use std::{fs::File, io, num::NonZeroU64, path::PathBuf, time::Duration};
+use std::{
+    fs::File,
+    io,
+    num::NonZeroU64,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{mpsc, watch};
 
@@ -11,14 +17,11 @@ use super::{
     budget::Budget,
     config::SpoolSection,
     cutter::{Bounds, Cutter, Framing},
-    relay::{Relay, TEXTS_AHEAD},
+    in_flight::InFlight,
+    relay::{Relay, TEXTS_AHEAD, TextSender},
     request::Asked,
 };
-use crate::{
-    Compression, Record, Timestamp,
-    client::{Client, Error, Producer, Ticket},
-    protocol::Retention,
-};
+use crate::{Compression, Record, Timestamp, client::Client, protocol::Retention};
 
 /// Batches that are not acknowledged.
 const IN_FLIGHT: usize = 8;
@@ -71,14 +74,15 @@ impl Piping {
             .open()
             .await
             .with_context(|| format!("cannot produce to {}", self.topic))?;
-        let (mut lines, mut in_flight) = (Lines::new(self.cutter()), std::collections::VecDeque::new());
+        let (mut lines, mut in_flight) = (Lines::new(self.cutter()), InFlight::new());
         let (mut durable, mut has_ended) = (0, false);
         loop {
             while let Some(records) = lines.next(has_ended) {
                 while in_flight.len() >= IN_FLIGHT {
-                    durable += settle_oldest(&mut in_flight).await?;
+                    durable += in_flight.oldest().await?;
                 }
-                in_flight.push_back(send(&producer, &records).await?);
+                let count = NonZeroU64::new(records.len() as u64).expect("there is one");
+                in_flight.push(count.get(), producer.enqueue_units(&records, count).await?);
             }
             if has_ended {
                 break;
@@ -89,11 +93,11 @@ impl Piping {
                     Some(piece) => lines.push(&piece.context("cannot read the input")?),
                     None => has_ended = true,
                 },
-                records = settle_oldest(&mut in_flight), if !in_flight.is_empty() => durable += records?,
+                records = in_flight.oldest() => durable += records?,
             }
         }
         while !in_flight.is_empty() {
-            durable += settle_oldest(&mut in_flight).await?;
+            durable += in_flight.oldest().await?;
         }
         producer.close().await?;
         Ok(durable)
@@ -103,25 +107,12 @@ impl Piping {
         &self,
         client: &Client,
         mut pieces: mpsc::Receiver<io::Result<Bytes>>,
-        directory: &std::path::Path,
+        directory: &Path,
     ) -> anyhow::Result<u64> {
-        std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        let lock = File::create(directory.join("lock"))?;
-        if lock.try_lock().is_err() {
-            bail!("another program uses the spool {}", directory.display());
-        }
-        let shared = Shared {
-            client: client.clone(),
-            budget: Budget::new(u64::MAX),
-            agent: super::identity::machine().unwrap_or_else(|_| "pipe".to_owned()),
-            state_dir: directory.to_owned(),
-            shutdown_timeout: Duration::ZERO,
-        };
-        let relay = Relay::new("pipe", "pipe", &self.topic, SpoolSection::default(), shared)?;
-        let (texts, received) = mpsc::channel(TEXTS_AHEAD);
-        // They live as long as the relay runs: nobody stops it, and nobody asks.
-        let (_stop, stopped) = watch::channel(false);
-        let (_asker, asked) = mpsc::channel(1);
+        let lock = Feeding::lock(directory)?;
+        let (topic, directory) = (self.topic.clone(), directory.to_owned());
+        let feeding = Feeding { source: "pipe", topic, directory, section: SpoolSection::default() };
+        let (texts, relaying) = feeding.start(client)?;
         let mut lines = Lines::new(self.cutter());
         let reading = async move {
             let mut has_ended = false;
@@ -138,7 +129,7 @@ impl Piping {
             }
             anyhow::Ok(())
         };
-        let (read, relayed) = tokio::join!(reading, relay.run(received, Stop(stopped), Asked(asked)));
+        let (read, relayed) = tokio::join!(reading, relaying);
         let records = relayed?;
         read?;
         drop(lock);
@@ -171,53 +162,51 @@ impl Lines {
     }
 }
 
-async fn send(producer: &Producer, records: &[Record]) -> Result<(u64, Ticket), Error> {
-    let count = NonZeroU64::new(records.len() as u64).expect("there is one");
-    Ok((count.get(), producer.enqueue_units(records, count).await?))
-}
-
-async fn settle_oldest(in_flight: &mut std::collections::VecDeque<(u64, Ticket)>) -> Result<u64, Error> {
-    let Some((records, ticket)) = in_flight.front_mut() else { return Ok(0) };
-    let result = match ticket.await {
-        Ok(_) | Err(Error::OffsetUnknown) => Ok(*records),
-        Err(error) => Err(error),
-    };
-    in_flight.pop_front();
-    result
-}
-
 /// A spool that a program feeds itself: what it hands over is shipped once, at the next start if need be.
-#[cfg(feature = "tracing")]
 #[derive(Clone, Debug)]
-pub(crate) struct Spilling {
+pub(crate) struct Feeding {
+    /// What feeds it: part of the name of its producer.
+    pub(crate) source: &'static str,
     pub(crate) topic: String,
     pub(crate) directory: PathBuf,
+    pub(crate) section: SpoolSection,
 }
 
-#[cfg(feature = "tracing")]
-impl Spilling {
-    /// The way in, and what has to be polled for anything to happen. Dropping that loses nothing that is in the spool.
+impl Feeding {
+    /// A spool belongs to one program at a time, as long as this is held.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, or another program has it.
+    pub(crate) fn lock(directory: &Path) -> io::Result<File> {
+        std::fs::create_dir_all(directory)?;
+        let lock = File::create(directory.join("lock"))?;
+        lock.try_lock().map_err(|_| io::Error::other(format!("another program uses {}", directory.display())))?;
+        Ok(lock)
+    }
+
+    /// The way in, and what has to be polled for anything to happen: how many records are durable when nothing more comes
+    /// and all are. Dropping that loses nothing that is in the spool.
     ///
     /// # Errors
     /// When the spool cannot be used.
     pub(crate) fn start(
-        &self,
+        self,
         client: &Client,
-    ) -> io::Result<(mpsc::Sender<(Timestamp, Bytes)>, impl Future<Output = ()>)> {
+    ) -> io::Result<(TextSender, impl Future<Output = anyhow::Result<u64>> + use<>)> {
         let shared = Shared {
             client: client.clone(),
             budget: Budget::new(u64::MAX),
-            agent: super::identity::machine().unwrap_or_else(|_| "program".to_owned()),
-            state_dir: self.directory.clone(),
+            agent: super::identity::machine().unwrap_or_else(|_| self.source.to_owned()),
+            state_dir: self.directory,
             shutdown_timeout: Duration::ZERO,
         };
-        let section = SpoolSection { when_full: super::config::WhenFull::DropOldest, ..SpoolSection::default() };
-        let relay = Relay::new("program", "program", &self.topic, section, shared)?;
+        let relay = Relay::new(self.source, self.source, &self.topic, self.section, shared)?;
         let (texts, received) = mpsc::channel(TEXTS_AHEAD);
         let run = async move {
+            // They live as long as the relay runs: nobody stops it, and nobody asks.
             let (_stop, stopped) = watch::channel(false);
             let (_asker, asked) = mpsc::channel(1);
-            relay.run(received, Stop(stopped), Asked(asked)).await.map(drop).unwrap_or_default();
+            relay.run(received, Stop(stopped), Asked(asked)).await
         };
         Ok((texts, run))
     }

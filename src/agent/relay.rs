@@ -17,6 +17,7 @@ use super::{
     Shared, Stop,
     config::SpoolSection,
     identity::Names,
+    in_flight::durable,
     loss,
     report::SourceReport,
     request::{Answer, Asked, Request},
@@ -38,6 +39,9 @@ pub(super) const TEXTS_AHEAD: usize = 1024;
 const TEXTS_AT_ONCE: usize = 256;
 /// Between tries to register the producer, or to use the disk.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// The way into a spool.
+pub(crate) type TextSender = mpsc::Sender<(Timestamp, Bytes)>;
 
 /// Texts on their way into the spool.
 pub(super) type Texts = mpsc::Receiver<(Timestamp, Bytes)>;
@@ -203,10 +207,7 @@ impl Relay {
                     Some(Err(error)) => Err(error),
                     None => Err(Error::Closed),
                 };
-                match result {
-                    Ok(_) | Err(Error::OffsetUnknown) => (first, count, Ok(())),
-                    Err(error) => (first, count, Err(error)),
-                }
+                (first, count, durable(result))
             };
             self.in_flight.push(stored.boxed());
         }

@@ -1,7 +1,5 @@
 //! What a source says about itself.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 /// One source, now.
@@ -38,9 +36,6 @@ pub struct SourceReport {
     pub spooled_bytes: u64,
     /// What went wrong last, and has not gone right since.
     pub last_error: Option<String>,
-    /// How often files are looked at.
-    #[serde(skip)]
-    pub(super) poll_interval: Duration,
 }
 
 impl SourceReport {

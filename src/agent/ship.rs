@@ -1,7 +1,6 @@
 //! Shipping a file once, from where the last time ended to its end.
 
 use std::{
-    collections::VecDeque,
     fs::File,
     io,
     num::NonZeroU64,
@@ -15,11 +14,12 @@ use bytes::Bytes;
 use super::{
     cutter::{Bounds, Cutter, Framing},
     identity::{Content, FileId, HEAD_BYTES, Names},
+    in_flight::InFlight,
     marker::Marker,
 };
 use crate::{
     Compression,
-    client::{Client, Error, Producer, Ticket},
+    client::{Client, Producer},
     protocol::Retention,
 };
 
@@ -67,7 +67,8 @@ struct Way<'a> {
     producer: Producer,
     sent: u64,
     in_line: bool,
-    in_flight: VecDeque<(u64, u64, Ticket)>,
+    /// Bytes and records of each batch.
+    in_flight: InFlight<(u64, u64)>,
     shipped: Shipped,
     progress: &'a mut (dyn FnMut(Shipped) + Send),
 }
@@ -127,7 +128,7 @@ impl Shipping {
             key: self.key.clone(),
             producer,
             sent: before,
-            in_flight: VecDeque::new(),
+            in_flight: InFlight::new(),
             shipped: Shipped { durable_bytes: before, before_bytes: before, size, records: 0 },
             progress,
         };
@@ -188,7 +189,7 @@ impl Way<'_> {
             }
             let units = NonZeroU64::new(cut.consumed as u64).expect("records cover bytes");
             let ticket = self.producer.enqueue_units(&cut.records, units).await?;
-            self.in_flight.push_back((units.get(), cut.records.len() as u64, ticket));
+            self.in_flight.push((units.get(), cut.records.len() as u64), ticket);
             self.sent += units.get();
             self.in_line = cut.in_line;
         }
@@ -199,11 +200,7 @@ impl Way<'_> {
     }
 
     async fn settle_oldest(&mut self) -> anyhow::Result<()> {
-        let Some((bytes, records, ticket)) = self.in_flight.pop_front() else { return Ok(()) };
-        match ticket.await {
-            Ok(_) | Err(Error::OffsetUnknown) => {}
-            Err(error) => return Err(error.into()),
-        }
+        let (bytes, records) = self.in_flight.oldest().await?;
         self.shipped.durable_bytes += bytes;
         self.shipped.records += records;
         (self.progress)(self.shipped);

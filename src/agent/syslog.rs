@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     Shared, Stop,
     config::SyslogSource,
-    relay::{Relay, TEXTS_AHEAD},
+    relay::{Relay, TEXTS_AHEAD, TextSender},
     request::Asked,
 };
 use crate::Timestamp;
@@ -26,8 +26,6 @@ const READ_BYTES: usize = 16 << 10;
 const MAX_STREAMS: usize = 1024;
 /// After a failure that may pass, such as too many open files.
 const AGAIN: Duration = Duration::from_millis(100);
-
-type Sender = mpsc::Sender<(Timestamp, Bytes)>;
 
 /// Where messages come from.
 enum Socket {
@@ -87,7 +85,7 @@ async fn bind(listen: &str) -> io::Result<Socket> {
     Ok(Socket::Unix(UnixDatagram::bind(path)?))
 }
 
-async fn datagrams(socket: Datagrams, max_bytes: usize, texts: &Sender) {
+async fn datagrams(socket: Datagrams, max_bytes: usize, texts: &TextSender) {
     let mut buffer = vec![0; DATAGRAM_BYTES];
     loop {
         match socket.receive(&mut buffer).await {
@@ -104,7 +102,7 @@ async fn datagrams(socket: Datagrams, max_bytes: usize, texts: &Sender) {
     }
 }
 
-async fn streams(listener: TcpListener, max_bytes: usize, texts: Sender) {
+async fn streams(listener: TcpListener, max_bytes: usize, texts: TextSender) {
     let mut streams = JoinSet::new();
     loop {
         tokio::select! {
@@ -127,7 +125,7 @@ async fn streams(listener: TcpListener, max_bytes: usize, texts: Sender) {
     }
 }
 
-async fn one_stream(mut stream: TcpStream, max_bytes: usize, texts: &Sender) -> io::Result<()> {
+async fn one_stream(mut stream: TcpStream, max_bytes: usize, texts: &TextSender) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     loop {
         buffer.reserve(READ_BYTES);
@@ -180,7 +178,7 @@ fn trimmed(message: &[u8]) -> &[u8] {
 }
 
 /// Hands a message over, in parts when it is long. `None`: nobody takes it any more.
-async fn push(texts: &Sender, message: &[u8], max_bytes: usize) -> Option<()> {
+async fn push(texts: &TextSender, message: &[u8], max_bytes: usize) -> Option<()> {
     for part in message.chunks(max_bytes) {
         texts.send((Timestamp::now(), Bytes::copy_from_slice(part))).await.ok()?;
     }

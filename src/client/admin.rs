@@ -23,6 +23,12 @@ pub(super) fn topic_name(topic: &str) -> Result<String, Error> {
     }
 }
 
+/// Whether names come in order behind the last one, and some do if there are more.
+fn is_next_page<'a>(after: &'a String, mut names: impl Iterator<Item = &'a String> + Clone, more: bool) -> bool {
+    let is_ordered = names.clone().is_sorted_by(|a, b| a < b);
+    is_ordered && names.next().map_or(!more, |first| first > after)
+}
+
 impl Client {
     /// Makes a topic. A retention with no bound keeps records for ever.
     ///
@@ -75,9 +81,8 @@ impl Client {
         loop {
             let after = topics.last().map_or_else(String::new, |last| last.name.clone());
             let page = self.call(&ListTopics { after: after.clone(), limit: 0 }, Repeat::Harmless).await?;
-            let is_ordered = page.topics.is_sorted_by(|a, b| a.name < b.name);
-            let goes_on = page.topics.first().map_or(!page.more, |first| first.name > after);
-            if !is_ordered || !goes_on || topics.len() + page.topics.len() > MAX_TOPICS {
+            let goes_on = is_next_page(&after, page.topics.iter().map(|topic| &topic.name), page.more);
+            if !goes_on || topics.len() + page.topics.len() > MAX_TOPICS {
                 return Err(Error::violation("topics are not in order of name, or too many"));
             }
             topics.extend(page.topics);
@@ -137,9 +142,8 @@ impl Client {
             let (topic, prefix) = (topic_name(topic)?, prefix.to_owned());
             let request = ListProducers { topic, prefix, after: after.clone(), limit: 0 };
             let page = self.call(&request, Repeat::Harmless).await?;
-            let is_ordered = page.producers.is_sorted_by(|a, b| a.name < b.name);
-            let goes_on = page.producers.first().map_or(!page.more, |first| first.name > after);
-            if !is_ordered || !goes_on || producers.len() + page.producers.len() > MAX_PRODUCERS {
+            let goes_on = is_next_page(&after, page.producers.iter().map(|producer| &producer.name), page.more);
+            if !goes_on || producers.len() + page.producers.len() > MAX_PRODUCERS {
                 return Err(Error::violation("producers are not in order of name, or too many"));
             }
             producers.extend(page.producers);

@@ -2,7 +2,6 @@
 
 use std::{
     cell::Cell,
-    fs::File,
     io,
     num::NonZeroU64,
     sync::Arc,
@@ -23,8 +22,12 @@ use super::{
 };
 use crate::{
     Record, Timestamp,
-    agent::{LOSS_HEADER, Spilling},
-    client::{Client, Error, Producer},
+    agent::{
+        Feeding, LOSS_HEADER,
+        config::{SpoolSection, WhenFull},
+        durable,
+    },
+    client::{Client, Producer},
     protocol::Retention,
 };
 
@@ -51,7 +54,7 @@ pub(super) fn start(builder: &Builder, buffer: Arc<Buffer>) -> io::Result<JoinHa
         Client::builder(builder.address.clone()).name("connectify tracing").credentials(builder.credentials.clone());
     let (topic, spill) = (builder.topic.clone(), builder.spill_dir.clone());
     let patience = builder.drop_timeout;
-    let lock = spill.as_deref().map(locked).transpose()?;
+    let lock = spill.as_deref().map(Feeding::lock).transpose()?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let run = move || {
         IS_SENDER.set(true);
@@ -61,8 +64,9 @@ pub(super) fn start(builder: &Builder, buffer: Arc<Buffer>) -> io::Result<JoinHa
             match spill {
                 None => directly(&client, &topic, &buffer).await,
                 Some(directory) => {
-                    let spilling = Spilling { topic, directory };
-                    through_spool(&client, &spilling, &buffer, patience).await;
+                    let section = SpoolSection { when_full: WhenFull::DropOldest, ..SpoolSection::default() };
+                    let feeding = Feeding { source: "program", topic, directory, section };
+                    through_spool(&client, feeding, &buffer, patience).await;
                 }
             }
         };
@@ -71,14 +75,6 @@ pub(super) fn start(builder: &Builder, buffer: Arc<Buffer>) -> io::Result<JoinHa
         drop(lock);
     };
     thread::Builder::new().name("connectify-log".to_owned()).spawn(run)
-}
-
-/// A spill directory belongs to one program at a time.
-fn locked(directory: &std::path::Path) -> io::Result<File> {
-    std::fs::create_dir_all(directory)?;
-    let lock = File::create(directory.join("lock"))?;
-    lock.try_lock().map_err(|_| io::Error::other(format!("another program uses {}", directory.display())))?;
-    Ok(lock)
 }
 
 /// What was dropped, as an event.
@@ -139,10 +135,10 @@ async fn directly(client: &Client, topic: &str, buffer: &Buffer) {
                 let ticket = producer.enqueue_units(&records, units).await;
                 in_flight.push(async move {
                     let result = match ticket {
-                        Ok(ticket) => ticket.await.map(drop),
+                        Ok(ticket) => durable(ticket.await),
                         Err(error) => Err(error),
                     };
-                    (count, cost, said, matches!(result, Ok(()) | Err(Error::OffsetUnknown)))
+                    (count, cost, said, result.is_ok())
                 });
                 (rest, is_first) = (behind, false);
             }
@@ -171,9 +167,9 @@ async fn directly(client: &Client, topic: &str, buffer: &Buffer) {
     }
 }
 
-async fn through_spool(client: &Client, spilling: &Spilling, buffer: &Buffer, patience: Duration) {
-    let Ok((texts, shipping)) = spilling.start(client) else { return };
-    let feeding = async move {
+async fn through_spool(client: &Client, feeding: Feeding, buffer: &Buffer, patience: Duration) {
+    let Ok((texts, shipping)) = feeding.start(client) else { return };
+    let pushing = async move {
         loop {
             let (events, dropped) = buffer.take();
             if dropped > 0 && texts.send(loss(dropped)).await.is_err() {
@@ -198,8 +194,8 @@ async fn through_spool(client: &Client, spilling: &Spilling, buffer: &Buffer, pa
     };
     tokio::pin!(shipping);
     tokio::select! {
-        () = feeding => {}
-        () = &mut shipping => return,
+        () = pushing => {}
+        _ = &mut shipping => return,
     }
     // All of it is in the spool. What the server takes in time need not wait for the next start.
     timeout(patience, shipping).await.ok();

@@ -42,8 +42,8 @@ pub(super) enum Link {
 pub(super) enum Fate {
     /// It has a name that belongs to the source, and may grow.
     Named,
-    /// It was renamed away or deleted at that moment, and may grow as long as somebody holds it open.
-    Left { at: Instant },
+    /// It was renamed away or deleted, and may grow as long as somebody holds it open.
+    Left,
     /// It is a copy of what was truncated: it ends where it ends.
     Copy,
     /// It was truncated, and what it had is nowhere: nothing more is read.
@@ -89,8 +89,6 @@ pub(super) struct Followed {
     pub(super) is_starved: bool,
     /// Whether what is left is not a record yet.
     pub(super) is_waiting: bool,
-    /// Whether more is to be read once something in flight is acknowledged.
-    pub(super) wants_more: bool,
     /// Whether the last read found more than it took.
     pub(super) has_backlog: bool,
     /// What has to be durable before: the file that had this name, or what was in it.
@@ -130,7 +128,6 @@ impl Followed {
             is_listed: false,
             is_starved: false,
             is_waiting: false,
-            wants_more: false,
             has_backlog: false,
             after: None,
             is_compared: false,

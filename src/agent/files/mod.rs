@@ -111,6 +111,8 @@ pub(super) struct Files {
     report: SourceReport,
     failure: Option<Failure>,
     is_draining: bool,
+    /// Without inotify: how long until everything is looked at again.
+    poll_interval: Duration,
 }
 
 impl Files {
@@ -154,6 +156,7 @@ impl Files {
             report,
             failure: None,
             is_draining: false,
+            poll_interval: POLL_MIN,
         })
     }
 
@@ -248,12 +251,12 @@ impl Files {
         match (&self.watcher, has_changed) {
             (Some(_), _) => RECONCILE,
             (None, true) => {
-                self.report.poll_interval = POLL_MIN;
-                POLL_MIN
+                self.poll_interval = POLL_MIN;
+                self.poll_interval
             }
             (None, false) => {
-                self.report.poll_interval = (self.report.poll_interval * 2).clamp(POLL_MIN, POLL_MAX);
-                self.report.poll_interval
+                self.poll_interval = (self.poll_interval * 2).min(POLL_MAX);
+                self.poll_interval
             }
         }
     }
@@ -344,7 +347,7 @@ impl Files {
         report.held_bytes = self
             .files
             .values()
-            .filter(|file| matches!(file.fate, Fate::Left { .. }))
+            .filter(|file| file.fate == Fate::Left)
             .map(|file| file.size - file.acked.min(file.size))
             .sum();
         report.watches = self.watcher.as_ref().map(Watcher::directories);

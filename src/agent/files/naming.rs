@@ -10,7 +10,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::{
     super::{
@@ -126,7 +125,7 @@ impl Files {
         if file.fate != Fate::Named {
             return;
         }
-        file.fate = Fate::Left { at: Instant::now() };
+        file.fate = Fate::Left;
         // Only who holds it open can still write to it.
         if let (Some(watcher), Some(open)) = (&mut self.watcher, &file.file) {
             watcher.watch_held(&**open, content).ok();
@@ -247,7 +246,7 @@ impl Files {
         self.follow(id, path, Some(known), 0);
         let content = self.current[&id];
         if let Some(file) = self.files.get_mut(&content) {
-            file.fate = Fate::Left { at: Instant::now() };
+            file.fate = Fate::Left;
             file.open().ok();
         }
         self.list(content);

@@ -7,12 +7,12 @@ use futures::FutureExt;
 use tokio::time::Instant;
 
 use super::{
-    super::{config::MAX_RECORDS_AT_ONCE, cutter::Cut, identity::Content, loss},
+    super::{config::MAX_RECORDS_AT_ONCE, cutter::Cut, identity::Content, in_flight::durable, loss},
     Files, MAX_PRODUCERS, Outcome,
     followed::{Fate, Followed, Link, MAX_IN_FLIGHT},
     gzip::{Plain, is_compressed},
 };
-use crate::{Record, client::Error as ClientError};
+use crate::Record;
 
 /// Read at once; more only when a record needs it.
 const CHUNK_BYTES: usize = 512 * 1024;
@@ -86,12 +86,9 @@ impl Files {
             }
             file.link = Link::Closed;
         }
+        // Each acknowledgement has it looked at again.
         let is_busy = file.in_flight >= MAX_IN_FLIGHT || (file.in_flight > 0 && !file.has_backlog);
-        if is_busy || file.is_rewinding {
-            file.wants_more = true;
-            return false;
-        }
-        true
+        !is_busy && !file.is_rewinding
     }
 
     /// `Ok(true)`: the file was truncated.
@@ -169,8 +166,8 @@ impl Files {
     fn look_again_at_what_is_left(&mut self, file: &mut Followed) {
         let after = match (&self.config.multiline, file.fate) {
             (Some(multiline), Fate::Named) => multiline.timeout,
-            (Some(multiline), Fate::Left { .. }) => multiline.timeout.max(LAST_LINE),
-            (None, Fate::Left { .. }) => LAST_LINE,
+            (Some(multiline), Fate::Left) => multiline.timeout.max(LAST_LINE),
+            (None, Fate::Left) => LAST_LINE,
             _ => return,
         };
         if file.quiet_for() >= after && file.fate == Fate::Named {
@@ -308,10 +305,7 @@ impl Files {
         let (content, records) = (file.content, records.len() as u64);
         self.work.push(
             async move {
-                let result = match ticket.await {
-                    Ok(_) | Err(ClientError::OffsetUnknown) => Ok(()),
-                    Err(error) => Err(error),
-                };
+                let result = durable(ticket.await);
                 drop(spent);
                 Outcome::Stored { content, end, records, result }
             }
@@ -326,8 +320,8 @@ impl Files {
         let is_gone_for = |after: Duration| quiet >= after;
         match file.fate {
             Fate::Copy | Fate::Over => true,
-            Fate::Left { .. } if is_gone_for(self.config.close_removed) => true,
-            Fate::Left { .. } => {
+            Fate::Left if is_gone_for(self.config.close_removed) => true,
+            Fate::Left => {
                 let left = self.config.close_removed.saturating_sub(quiet);
                 self.list_later(file, left + Duration::from_millis(1));
                 false
@@ -360,7 +354,7 @@ impl Files {
         let is_deleted = |file: &&mut Followed| {
             let links =
                 || file.file.as_ref().and_then(|open| open.metadata().ok()).map_or(1, |metadata| metadata.nlink());
-            matches!(file.fate, Fate::Left { .. }) && file.lost.is_none() && links() == 0
+            file.fate == Fate::Left && file.lost.is_none() && links() == 0
         };
         let mut deleted: Vec<_> = self.files.values_mut().filter(is_deleted).collect();
         for file in &mut deleted {

@@ -76,7 +76,6 @@ impl Files {
             // What of it is stored after all, the server says when the producer is registered again.
             (file.sent, file.covered) = (file.acked, u64::MAX);
         }
-        file.wants_more = false;
     }
 
     /// The producer has ended, or could not be registered.

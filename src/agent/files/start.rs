@@ -1,7 +1,7 @@
 //! Beginning: what the server has of this source, and whether files are still what they were then.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -60,7 +60,7 @@ impl Files {
             self.checkpoints.was_used = true;
             self.is_changed = true;
         }
-        self.note_missing().await;
+        self.note_missing();
         self.save();
         tracing::info!(source = self.config.name, topic = self.config.topic, files = self.files.len(), "following");
     }
@@ -99,8 +99,10 @@ impl Files {
 
     /// Files that were renamed while nobody looked: a name that does not belong to the source may have an end that does.
     fn find_renamed(&mut self) {
-        let directories: HashSet<_> = self.patterns.scan().directories.into_iter().collect();
-        for directory in directories {
+        if self.known.is_empty() {
+            return;
+        }
+        for directory in self.patterns.scan().directories {
             let names = std::fs::read_dir(&directory).into_iter().flatten().flatten();
             for path in names.map(|entry| entry.path()) {
                 if !self.paths.contains_key(&path) && self.known_at(&path).is_some() {
@@ -130,7 +132,7 @@ impl Files {
     }
 
     /// Notes which files are not there any more, and has the server forget those that will not come back.
-    async fn note_missing(&mut self) {
+    fn note_missing(&mut self) {
         let now = crate::Timestamp::now().0 / 1_000_000;
         let missing: Vec<Known> = self.known.values().cloned().collect();
         for known in missing {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Answered, Context, plain};
+use super::{Answered, Context, page_limit, plain};
 use crate::{
     broker::{self, Health, TopicView},
     limits::{MAX_DESCRIBE_CONSUMERS, MAX_LIST_TOPICS},
@@ -48,10 +48,7 @@ pub(super) async fn delete_topic(context: Arc<Context>, request: DeleteTopic) ->
 }
 
 pub(super) fn list_topics(context: &Context, request: ListTopics) -> Result<ListTopicsAnswer, ErrorBody> {
-    let limit = match request.limit as usize {
-        0 => MAX_LIST_TOPICS,
-        limit => limit.min(MAX_LIST_TOPICS),
-    };
+    let limit = page_limit(request.limit, MAX_LIST_TOPICS);
     let (topics, more) = context.shared.broker.topics(&request.after, limit);
     Ok(ListTopicsAnswer { topics: topics.iter().map(|topic| topic_info(topic)).collect(), more })
 }

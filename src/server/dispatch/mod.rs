@@ -49,6 +49,14 @@ pub(super) fn lengths(batches: &[Bytes]) -> Vec<u32> {
     batches.iter().map(|batch| u32::try_from(batch.len()).expect("batches fit frames")).collect()
 }
 
+/// How many a page of a list holds: 0 asks for as many as may be.
+fn page_limit(asked: u32, limit: usize) -> usize {
+    match asked as usize {
+        0 => limit,
+        asked => asked.min(limit),
+    }
+}
+
 /// Handles a frame. Requests that change something reach the broker before this returns, so in order of arrival.
 pub(super) async fn dispatch(context: &Arc<Context>, frame: Frame, admitted: Admitted) -> Result<(), End> {
     let header = frame.header;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Answered, Call, Context,
     admin::{from_wire, id},
-    plain,
+    page_limit, plain,
 };
 use crate::{
     broker::{self, Appended, Appending, Listed, Listing},
@@ -57,10 +57,7 @@ pub(super) async fn producer_state(context: Arc<Context>, request: ProducerState
 
 pub(super) async fn list_producers(context: Arc<Context>, request: ListProducers) -> Answered<ListProducersAnswer> {
     let topic = TopicName::new(&request.topic)?;
-    let limit = match request.limit as usize {
-        0 => MAX_LIST_PRODUCERS,
-        limit => limit.min(MAX_LIST_PRODUCERS),
-    };
+    let limit = page_limit(request.limit, MAX_LIST_PRODUCERS);
     let listing = Listing { topic, prefix: request.prefix, after: request.after, limit };
     let (producers, more) = context.shared.broker.producers(listing).await?;
     Ok(plain(ListProducersAnswer { producers: producers.into_iter().map(producer_info).collect(), more }))
