@@ -158,6 +158,10 @@ pub const RETENTION_PIECES: u64 = 32;
 
 /// A journal value: just under 128 KiB, because redb rounds a value and its overhead up to a power of two of pages.
 pub const MAX_CHUNK_BYTES: usize = 128 * KIB - 128;
+/// The write-ahead log: half of it is written while the other half moves to the journal.
+pub const WAL_BYTES: usize = 4 * MIB;
+/// Larger blocks are written into the journal at once.
+pub const MAX_LOGGED_BYTES: usize = 64 * KIB;
 /// The active segment is closed, and the next one begun, at this size.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 512 * MIB as u64;
 /// Or at this number of entries in its index, which is held in memory (24 bytes each).

@@ -20,11 +20,13 @@ pub enum Bug {
     SkipDirectorySync,
     /// Trimming removes one segment more than is dead.
     TrimTooMuch,
+    /// The write-ahead log is written over before the journal has what is in it.
+    ReuseLog,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SkipSync,
         Self::AckBeforeCommit,
         Self::SkipChecksum,
@@ -33,6 +35,7 @@ impl Bug {
         Self::CursorFirst,
         Self::SkipDirectorySync,
         Self::TrimTooMuch,
+        Self::ReuseLog,
     ];
 }
 

@@ -51,6 +51,7 @@ fn each_planted_bug_is_found() {
         Bug::CursorFirst,
         Bug::SkipDirectorySync,
         Bug::TrimTooMuch,
+        Bug::ReuseLog,
     ];
     for bug in here {
         let found =

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::{
-    limits::{DEFAULT_RESERVE_BYTES, DEFAULT_SEGMENT_BYTES, DEFAULT_TAIL_CACHE_BYTES, MAX_GROUP_BYTES},
+    limits::{DEFAULT_RESERVE_BYTES, DEFAULT_SEGMENT_BYTES, DEFAULT_TAIL_CACHE_BYTES, MAX_GROUP_BYTES, WAL_BYTES},
     planted::Planted,
     storage::Background,
 };
@@ -21,6 +21,8 @@ pub struct BrokerConfig {
     pub segment_bytes: u64,
     /// Memory for the newest records, from which consumers that keep up are served. Default: 12 MiB.
     pub tail_cache_bytes: usize,
+    /// The file that small groups are written to first. Default: 4 MiB.
+    pub wal_bytes: usize,
     /// Where segments are prepared, sealed and removed, and old records read. Default: on threads.
     pub background: Background,
     /// Default: none.
@@ -34,6 +36,7 @@ impl Default for BrokerConfig {
             group_bytes: MAX_GROUP_BYTES,
             segment_bytes: DEFAULT_SEGMENT_BYTES,
             tail_cache_bytes: DEFAULT_TAIL_CACHE_BYTES,
+            wal_bytes: WAL_BYTES,
             background: Background::default(),
             planted: Planted::default(),
         }

@@ -26,9 +26,15 @@ impl Place {
             Self::Memory => Arc::new(MemoryVolume::default()),
             Self::Volume(volume) => volume,
         };
-        let BrokerConfig { segment_bytes, tail_cache_bytes, background, planted, .. } = *config;
-        let options =
-            EngineOptions { segment_bytes, tail_cache_bytes, background, planted, ..EngineOptions::default() };
+        let BrokerConfig { segment_bytes, tail_cache_bytes, wal_bytes, background, planted, .. } = *config;
+        let options = EngineOptions {
+            segment_bytes,
+            tail_cache_bytes,
+            wal_bytes,
+            background,
+            planted,
+            ..EngineOptions::default()
+        };
         Ok(Box::new(move |after_failure| {
             let options = EngineOptions { after_failure, ..options };
             Ok(Box::new(RedbEngine::new(volume.clone(), options)))

@@ -1,4 +1,4 @@
-//! The keeper: a thread that prepares the next segment, seals full ones, removes dead ones and rewrites in between.
+//! The keeper: a thread that folds, prepares the next segment, seals full ones, removes dead ones and rewrites in between.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,6 +26,7 @@ use crate::planted::{Bug, Planted};
 const REWRITE_PAUSE: Duration = Duration::from_millis(30);
 
 enum Job {
+    Fold(Arc<LiveSegment>),
     Prepare(u64),
     Seal(Arc<LiveSegment>, Snapshot),
     Trim(LiveHeads),
@@ -88,6 +89,11 @@ impl Keeper {
             Jobs::Inline(worker) => worker.lock().expect("no panic while it is locked").work_at_once(job),
             Jobs::Stopped => {}
         }
+    }
+
+    /// Asks for what only the write-ahead log has of a segment to be written into its file.
+    pub(super) fn fold(&self, segment: Arc<LiveSegment>) {
+        self.send(Job::Fold(segment));
     }
 
     /// Asks for an empty segment of this number.
@@ -198,6 +204,7 @@ impl Worker {
 
     fn work(&mut self, job: Job) -> Result<(), StorageError> {
         match job {
+            Job::Fold(segment) => segment.fold(&[], self.planted),
             Job::Prepare(number) => {
                 let segment = Arc::new(LiveSegment::create(self.volume.as_ref(), number)?);
                 *self.shared.prepared.lock().expect("no panic while it is locked") = Some(segment);
@@ -205,6 +212,7 @@ impl Worker {
             }
             Job::Seal(live, snapshot) => {
                 self.runs.insert(live.id().number, live.index().len());
+                live.fold(&[], self.planted)?;
                 seal::seal(&self.volume, &self.segments, &live, snapshot)?;
                 self.shared.sealing.fetch_sub(1, SeqCst);
                 Ok(())

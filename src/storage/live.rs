@@ -1,10 +1,14 @@
 //! A live segment: the active one, the prepared one, and those that wait to be sealed.
 
-use std::sync::{
-    Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
+use bytes::Bytes;
 use redb::{Builder, Database, Durability, ReadableDatabase, StorageBackend};
 
 use super::{
@@ -26,8 +30,35 @@ pub(super) struct LiveSegment {
     id: FileId,
     file: RwLock<LiveFile>,
     index: RwLock<MemoryIndex>,
+    young: Mutex<Young>,
+    /// Held by who folds.
+    folding: Mutex<()>,
     /// The disk failed when somebody read: the database takes no more reads nor writes.
     has_failed: AtomicBool,
+}
+
+/// The end of the journal that only the write-ahead log has.
+#[derive(Debug)]
+struct Young {
+    /// Where it begins: the end of the journal in the file.
+    start: u64,
+    blocks: VecDeque<Bytes>,
+}
+
+impl Young {
+    /// What of `from..to` is in it.
+    fn part(&self, from: u64, to: u64) -> Vec<Bytes> {
+        let (mut at, mut parts) = (self.start, Vec::new());
+        for block in &self.blocks {
+            let end = at + block.len() as u64;
+            if end > from && at < to {
+                let within = |position: u64| usize::try_from(position.saturating_sub(at)).expect("within a block");
+                parts.push(block.slice(within(from)..within(to.min(end))));
+            }
+            at = end;
+        }
+        parts
+    }
 }
 
 /// The file of a live segment.
@@ -110,13 +141,33 @@ impl LiveSegment {
         // The open file keeps its handle under the new name.
         volume.rename(&id.unfinished_name(), &id.name())?;
         volume.sync()?;
-        Ok(Self::recovered(id, database, MemoryIndex::default()))
+        Ok(Self::recovered(id, database, MemoryIndex::default(), Vec::new(), 0))
     }
 
-    /// A segment that was found, with the index that a scan of it gave.
-    pub(super) fn recovered(id: FileId, database: Database, index: MemoryIndex) -> Self {
+    /// A segment that was found, with the index that a scan of it gave; its journal in the file ends at `folded`, and goes
+    /// on with what the write-ahead log has.
+    pub(super) fn recovered(
+        id: FileId,
+        database: Database,
+        index: MemoryIndex,
+        young: Vec<Bytes>,
+        folded: u64,
+    ) -> Self {
         let (file, index) = (RwLock::new(LiveFile::Open(database)), RwLock::new(index));
-        Self { id, file, index, has_failed: AtomicBool::new(false) }
+        let young = Mutex::new(Young { start: folded, blocks: young.into() });
+        Self { id, file, index, young, folding: Mutex::default(), has_failed: AtomicBool::new(false) }
+    }
+
+    /// Writes into a file of an earlier format that a version which knows only that must not open it.
+    pub(super) fn upgrade(&self) -> Result<(), StorageError> {
+        let file = self.file();
+        let LiveFile::Open(database) = &*file else { return Err(StorageError::Closed) };
+        if tables::is_current(&database.begin_read()?)? {
+            return Ok(());
+        }
+        let txn = database.begin_write()?;
+        tables::write_format(&txn)?;
+        Ok(txn.commit()?)
     }
 
     pub(super) fn id(&self) -> FileId {
@@ -148,19 +199,52 @@ impl LiveSegment {
         self.index.read().expect("no panic while the index is locked")
     }
 
-    /// Makes a block durable at `position`, the journal's end. Readers do not see it yet.
-    pub(super) fn write(&self, position: u64, bytes: &[u8], planted: Planted) -> Result<(), StorageError> {
-        let file = self.file();
-        let LiveFile::Open(database) = &*file else {
-            unreachable!("only the active segment is written, and it is neither sealed nor closed");
+    fn young(&self) -> MutexGuard<'_, Young> {
+        self.young.lock().expect("no panic while the newest blocks are locked")
+    }
+
+    /// Where the journal in the file ends.
+    pub(super) fn folded(&self) -> u64 {
+        self.young().start
+    }
+
+    /// Takes a block that the write-ahead log has made durable, at the journal's end.
+    pub(super) fn keep(&self, block: Bytes) {
+        self.young().blocks.push_back(block);
+    }
+
+    /// As if the segment had been found with these blocks in the write-ahead log.
+    #[cfg(test)]
+    pub(super) fn set_young(&self, blocks: Vec<Bytes>) {
+        self.young().blocks = blocks.into();
+    }
+
+    /// Writes the blocks that only the write-ahead log has into the file, and a block behind them, durably. Only the writer
+    /// has such a block; readers do not see it yet.
+    pub(super) fn fold(&self, block: &[u8], planted: Planted) -> Result<(), StorageError> {
+        let _one_at_a_time = self.folding.lock().expect("no panic while it is locked");
+        let (start, blocks) = {
+            let young = self.young();
+            (young.start, young.blocks.iter().cloned().collect::<Vec<_>>())
         };
+        if blocks.is_empty() && block.is_empty() {
+            return Ok(());
+        }
+        let file = self.file();
+        let LiveFile::Open(database) = &*file else { return Err(StorageError::Closed) };
         // One phase: redb flips to the new root with the same sync that makes it durable.
         let mut txn = database.begin_write()?;
         if planted.has(Bug::SkipSync) {
             txn.set_durability(Durability::None)?;
         }
-        journal::write(&txn, position, bytes)?;
+        let older = blocks.concat();
+        let position = start + older.len() as u64;
+        journal::write(&txn, start, &older)?;
+        journal::write(&txn, position, block)?;
         txn.commit()?;
+        let mut young = self.young();
+        young.start = position + block.len() as u64;
+        young.blocks.drain(..blocks.len());
         Ok(())
     }
 
@@ -177,13 +261,32 @@ impl LiveSegment {
 
     /// The bytes of a run; `None` when the segment was sealed meanwhile.
     pub(super) fn read(&self, run: Run) -> Result<Option<Vec<u8>>, StorageError> {
+        let end = run.position + u64::from(run.bytes);
+        // Before the file: what is folded in between is in both.
+        let (folded, young) = {
+            let young = self.young();
+            (young.start, young.part(run.position, end))
+        };
+        let older = usize::try_from(folded.min(end).saturating_sub(run.position)).expect("a run");
+        let mut bytes = match older {
+            0 => Vec::new(),
+            older => match self.read_file(run.position, older)? {
+                Some(bytes) => bytes,
+                None => return Ok(None),
+            },
+        };
+        young.iter().for_each(|part| bytes.extend_from_slice(part));
+        Ok(Some(bytes))
+    }
+
+    fn read_file(&self, position: u64, len: usize) -> Result<Option<Vec<u8>>, StorageError> {
         let file = self.file();
         let database = match &*file {
             LiveFile::Open(database) => database,
             LiveFile::Sealed => return Ok(None),
             LiveFile::Closed => return Err(StorageError::Closed),
         };
-        let read = || journal::read(&database.begin_read()?, run.position, run.bytes as usize);
+        let read = || journal::read(&database.begin_read()?, position, len);
         read().map(Some).inspect_err(|error| {
             if error.is_of_disk() {
                 self.has_failed.store(true, Relaxed);

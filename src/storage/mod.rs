@@ -6,6 +6,9 @@
 //! derived from it, so one commit costs the same for one topic and for ten thousand.
 //!
 //! ```text
+//! wal: small blocks, until the journal has them
+//!         | folded, many at once
+//!         v
 //! active segment (a redb file)               sealed segments (redb files, read-only)
 //!   journal   position -> chunk of a block     journal
 //!   meta      format, number                   index     (topic, base offset) -> runs
@@ -44,6 +47,7 @@ mod segment_file;
 mod segments;
 mod tables;
 mod volume;
+mod wal;
 
 pub use block::{Block, Entry};
 #[cfg(feature = "trial")]

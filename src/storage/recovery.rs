@@ -1,7 +1,9 @@
-//! Opening a volume: which segments there are, the state that the sealed ones end with, and a scan of the live ones.
+//! Opening a volume: which segments there are, the state that the sealed ones end with, what only the write-ahead log has of
+//! the live ones, and a scan of them.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use redb::{Database, Durability, ReadableDatabase};
 
 use super::{
@@ -15,6 +17,7 @@ use super::{
     rewrite,
     sealed::{self, Opened, SealedSegment},
     tables,
+    wal::{Frames, WAL},
 };
 use crate::record::BatchHeader;
 
@@ -24,6 +27,8 @@ pub(super) struct Found {
     pub(super) sealed: Vec<Arc<SealedSegment>>,
     /// Oldest first, after all sealed ones.
     pub(super) live: Vec<Live>,
+    /// The write-ahead log.
+    pub(super) log: Option<Frames>,
 }
 
 /// A live segment that was found.
@@ -53,6 +58,8 @@ pub(super) fn recover(
             Opening::Live(database) => live.push((id, database)),
         }
     }
+    let last = live.last().map(|(id, _)| id.number).or(sealed.last().map(|segment| segment.id().number));
+    let log = log(volume.as_ref(), &live, last)?;
     if after_failure && let Some(last) = sealed.pop() {
         // The commit that failed may be the one that sealed it: then the system has it, and the disk may not.
         let copied = guarded(|| rewrite::write_anew(volume, last.clone()));
@@ -77,11 +84,35 @@ pub(super) fn recover(
             true => guarded(|| write_anew(volume.as_ref(), id, database)).map_err(|error| error.in_file(&id.name()))?,
             false => (id, database),
         };
-        let (segment, end) = guarded(|| scan(id, database, into)).map_err(|error| error.in_file(&id.name()))?;
+        let scanned = guarded(|| {
+            let folded = journal::end(&database.begin_read()?)?;
+            let young = log.as_ref().map_or(Ok(Vec::new()), |log| log.missing(id.number, folded))?;
+            scan(id, database, folded, young, into)
+        });
+        let (segment, end) = scanned.map_err(|error| error.in_file(&id.name()))?;
         let state = (at < last).then(|| into.state());
         found.push(Live { segment: Arc::new(segment), end, state });
     }
-    Ok(Found { sealed, live: found })
+    Ok(Found { sealed, live: found, log })
+}
+
+/// The write-ahead log. It may be missing where no live segment has had one.
+fn log(volume: &dyn Volume, live: &[(FileId, Database)], last: Option<u64>) -> Result<Option<Frames>, StorageError> {
+    let corrupted = |what: String| StorageError::Corrupted(format!("{WAL}: {what}"));
+    let Some(log) = guarded(|| Frames::read(volume))? else {
+        for (_, database) in live {
+            if guarded(|| tables::has_log(&database.begin_read()?))? {
+                return Err(corrupted("it is missing".to_owned()));
+            }
+        }
+        return Ok(None);
+    };
+    match log.last_segment() {
+        Some(number) if last.is_some_and(|last| number > last) => {
+            Err(corrupted(format!("it has blocks of segment {number}, which is missing")))
+        }
+        _ => Ok(Some(log)),
+    }
 }
 
 enum Opening {
@@ -137,32 +168,52 @@ fn write_anew(volume: &dyn Volume, id: FileId, database: Database) -> Result<(Fi
     Ok((new, target))
 }
 
-/// Reads a live segment from its first entry to its last: its index, and what it adds to the state.
-fn scan(id: FileId, database: Database, into: &mut dyn Recovery) -> Result<(LiveSegment, u64), StorageError> {
-    let mut index = MemoryIndex::default();
-    let txn = database.begin_read()?;
-    // Entries may begin in one chunk and end in another.
-    let (mut pending, mut position) = (Vec::new(), 0);
-    journal::scan(&txn, |chunk| {
-        pending.extend_from_slice(chunk);
+/// Reads a live segment from its first entry to its last, which may be in the write-ahead log: its index, and what it adds
+/// to the state.
+fn scan(
+    id: FileId,
+    database: Database,
+    folded: u64,
+    young: Vec<Bytes>,
+    into: &mut dyn Recovery,
+) -> Result<(LiveSegment, u64), StorageError> {
+    let mut scan = Scan { index: MemoryIndex::default(), pending: Vec::new(), position: 0, into };
+    journal::scan(&database.begin_read()?, |chunk| scan.take(chunk))?;
+    if scan.position != folded || !scan.pending.is_empty() {
+        return Err(StorageError::Corrupted("it ends inside an entry".to_owned()));
+    }
+    young.iter().try_for_each(|block| scan.take(block))?;
+    if !scan.pending.is_empty() {
+        return Err(StorageError::Corrupted(format!("{WAL}: a block of it ends inside an entry")));
+    }
+    let Scan { index, position, .. } = scan;
+    Ok((LiveSegment::recovered(id, database, index, young, folded), position))
+}
+
+/// A journal that is read piece by piece.
+struct Scan<'a> {
+    index: MemoryIndex,
+    /// Entries may begin in one piece and end in another.
+    pending: Vec<u8>,
+    position: u64,
+    into: &'a mut dyn Recovery,
+}
+
+impl Scan<'_> {
+    fn take(&mut self, piece: &[u8]) -> Result<(), StorageError> {
+        self.pending.extend_from_slice(piece);
         let mut at = 0;
-        while let Front::Entry(entry, bytes) = front(&pending[at..])? {
+        while let Front::Entry(entry, bytes) = front(&self.pending[at..])? {
             if let Entry::Batch(topic, batch) = entry {
                 let header = BatchHeader::read(batch).map_err(|error| StorageError::Corrupted(error.to_string()))?;
                 let (base, next) = (header.stamp.base_offset, header.next_offset());
-                index.add(position, &BatchPlace { topic, base, next, position: 0, bytes });
+                self.index.add(self.position, &BatchPlace { topic, base, next, position: 0, bytes });
             }
-            into.entry(entry)?;
+            self.into.entry(entry)?;
             at += bytes;
-            position += bytes as u64;
+            self.position += bytes as u64;
         }
-        pending.drain(..at);
+        self.pending.drain(..at);
         Ok(())
-    })?;
-    if !pending.is_empty() {
-        return Err(StorageError::Corrupted("it ends inside an entry".to_owned()));
     }
-    debug_assert_eq!(journal::end(&txn).ok(), Some(position), "a journal is its entries");
-    drop(txn);
-    Ok((LiveSegment::recovered(id, database, index), position))
 }

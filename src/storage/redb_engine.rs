@@ -1,6 +1,8 @@
-//! The engine on redb: one writer, segments, a keeper in the background.
+//! The engine on redb: one writer, segments, a write-ahead log, a keeper in the background.
 
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::{
     Block, Engine, LiveHeads, LogReader, Recovery, Snapshot, StorageError, Volume,
@@ -11,9 +13,10 @@ use super::{
     reader::RedbReader,
     recovery::{self, Found, Live},
     segments::{Segment, Segments},
+    wal::{Frames, Wal},
 };
 use crate::{
-    limits::{DEFAULT_SEGMENT_BYTES, DEFAULT_SEGMENT_RUNS, DEFAULT_TAIL_CACHE_BYTES},
+    limits::{DEFAULT_SEGMENT_BYTES, DEFAULT_SEGMENT_RUNS, DEFAULT_TAIL_CACHE_BYTES, WAL_BYTES},
     planted::{Bug, Planted},
 };
 
@@ -27,6 +30,9 @@ pub struct EngineOptions {
     pub segment_runs: usize,
     /// Memory for the blocks committed last. Default: 12 MiB.
     pub tail_cache_bytes: usize,
+    /// The file that small blocks are written to first. They are in memory, too, until the journal has them: at most so
+    /// many bytes. Default: 4 MiB.
+    pub wal_bytes: usize,
     /// A write or a sync failed since the machine was started: what is read from files that were not sealed may never
     /// have reached the disk, so they are written anew. Default: no.
     pub after_failure: bool,
@@ -52,6 +58,7 @@ impl Default for EngineOptions {
             segment_bytes: DEFAULT_SEGMENT_BYTES,
             segment_runs: DEFAULT_SEGMENT_RUNS,
             tail_cache_bytes: DEFAULT_TAIL_CACHE_BYTES,
+            wal_bytes: WAL_BYTES,
             after_failure: false,
             background: Background::default(),
             planted: Planted::default(),
@@ -62,7 +69,8 @@ impl Default for EngineOptions {
 /// A journal in redb files.
 ///
 /// # Invariants
-/// - `end` is the end of the active segment's journal, and everything before it is durable and published.
+/// - `end` is the end of the active segment's journal, and everything before it is durable and published: in the file of
+///   the segment, or its last part in the write-ahead log.
 /// - Segments are sealed in order: at any moment the live ones follow the sealed ones.
 pub struct RedbEngine {
     options: EngineOptions,
@@ -76,7 +84,23 @@ pub struct RedbEngine {
 struct Active {
     segment: Arc<LiveSegment>,
     end: u64,
+    wal: Wal,
     keeper: Keeper,
+}
+
+impl Active {
+    /// Makes a block durable at the end of the journal. Readers do not see it yet.
+    fn write(&mut self, block: &Bytes, planted: Planted) -> Result<(), StorageError> {
+        if !self.wal.takes(block.len()) {
+            return self.segment.fold(block, planted);
+        }
+        let full = self.wal.append(&self.segment, self.end, block)?;
+        self.segment.keep(block.clone());
+        if let Some(segment) = full {
+            self.keeper.fold(segment);
+        }
+        Ok(())
+    }
 }
 
 impl RedbEngine {
@@ -91,8 +115,24 @@ impl RedbEngine {
         self.active.as_ref().expect("recover comes first")
     }
 
+    /// The write-ahead log: the one that was found goes on, and needs no room for that. After a failure what it takes may go
+    /// nowhere, so there is another one, and nothing that only the old one has.
+    fn log(&self, live: &[Live], found: Option<Frames>) -> Result<Wal, StorageError> {
+        let EngineOptions { wal_bytes, after_failure, planted, .. } = self.options;
+        let segments: Vec<_> = live.iter().map(|live| live.segment.clone()).collect();
+        match found.filter(|found| !after_failure && found.len() == wal_bytes as u64) {
+            Some(found) => Wal::resume(self.volume.as_ref(), &found, &segments, planted),
+            None => {
+                segments.iter().try_for_each(|segment| segment.fold(&[], planted))?;
+                Wal::create(self.volume.as_ref(), wal_bytes, planted)
+            }
+        }
+    }
+
     /// Which of the live segments to append to, and which to keep for later.
-    fn activate(&mut self, mut live: Vec<Live>, next_number: u64) -> Result<(), StorageError> {
+    fn activate(&mut self, mut live: Vec<Live>, log: Option<Frames>, next_number: u64) -> Result<(), StorageError> {
+        let wal = self.log(&live, log)?;
+        live.iter().try_for_each(|live| live.segment.upgrade())?;
         let keeper = Keeper::start(self.volume.clone(), self.segments.clone(), &self.options)?;
         // An empty last segment was prepared by the keeper, and is used when its turn comes.
         let prepared = live.pop_if(|live| live.end == 0).map(|live| live.segment);
@@ -111,7 +151,7 @@ impl RedbEngine {
             Some(prepared) => keeper.put_prepared(prepared),
             None => keeper.prepare(segment.id().number + 1),
         }
-        self.active = Some(Active { segment, end, keeper });
+        self.active = Some(Active { segment, end, wal, keeper });
         Ok(())
     }
 }
@@ -120,14 +160,14 @@ impl Engine for RedbEngine {
     fn recover(&mut self, into: &mut dyn Recovery) -> Result<(), StorageError> {
         assert!(self.active.is_none(), "an engine recovers once");
         let found = guarded(|| recovery::recover(&self.volume, into, self.options.after_failure));
-        let Found { sealed, live } = found?;
+        let Found { sealed, live, log } = found?;
         let last = sealed.last().map(|segment| segment.id().number);
         let last = live.last().map(|live| live.segment.id().number).or(last);
         sealed.into_iter().for_each(|segment| self.segments.put(Segment::Sealed(segment)));
         for live in live.iter().filter(|live| live.end > 0) {
             self.segments.put(Segment::Live(live.segment.clone()));
         }
-        self.activate(live, last.unwrap_or(0) + 1)
+        guarded(|| self.activate(live, log, last.unwrap_or(0) + 1))
     }
 
     fn commit(&mut self, block: Block) -> Result<(), StorageError> {
@@ -135,16 +175,16 @@ impl Engine for RedbEngine {
         active.keeper.check()?;
         let planted = self.options.planted;
         let (bytes, batches) = block.finish();
-        let show = || {
+        let show = |active: &Active| {
             active.segment.publish(active.end, &batches);
             self.cache.push(active.segment.id().number, active.end, bytes.clone());
         };
         if planted.has(Bug::ReadAhead) {
-            show();
+            show(active);
         }
-        guarded(|| active.segment.write(active.end, &bytes, planted))?;
+        guarded(|| active.write(&bytes, planted))?;
         if !planted.has(Bug::ReadAhead) {
-            show();
+            show(active);
         }
         active.end += bytes.len() as u64;
         Ok(())
@@ -155,7 +195,7 @@ impl Engine for RedbEngine {
     }
 
     fn wants_roll(&self) -> bool {
-        let Active { segment, end, keeper } = self.active();
+        let Active { segment, end, keeper, .. } = self.active();
         let is_full = *end >= self.options.segment_bytes || segment.index().len() >= self.options.segment_runs;
         is_full && keeper.is_ready()
     }
@@ -193,7 +233,8 @@ impl Engine for RedbEngine {
             return Ok(());
         };
         let stopped = active.keeper.stop();
-        stopped.and(self.segments.close_live())
+        let folded = stopped.and_then(|()| guarded(|| active.segment.fold(&[], self.options.planted)));
+        folded.and(self.segments.close_live())
     }
 }
 
@@ -211,10 +252,18 @@ mod tests {
     use crate::storage::{DirVolume, MemoryVolume, conformance, live, tables};
 
     fn options(segment_bytes: u64, tail_cache_bytes: usize) -> EngineOptions {
-        EngineOptions { segment_bytes, segment_runs: 1000, tail_cache_bytes, ..EngineOptions::default() }
+        EngineOptions {
+            segment_bytes,
+            segment_runs: 1000,
+            tail_cache_bytes,
+            wal_bytes: WAL,
+            ..EngineOptions::default()
+        }
     }
 
     const SMALL: u64 = 64 * 1024;
+    /// So that it goes round often, and counts for little.
+    const WAL: usize = 9 * 4096;
     /// Large enough that what a file takes beside its journal does not count.
     const LARGE: u64 = 512 * 1024;
 
@@ -268,20 +317,48 @@ mod tests {
         conformance::damaged_history_does_not_stop_it(&open, &damage);
     }
 
+    struct Nothing;
+
+    impl Recovery for Nothing {
+        fn snapshot(&mut self, _: &[u8]) -> Result<(), StorageError> {
+            Ok(())
+        }
+
+        fn entry(&mut self, _: crate::storage::Entry<'_>) -> Result<(), StorageError> {
+            Ok(())
+        }
+
+        fn state(&mut self) -> Vec<u8> {
+            Vec::new()
+        }
+    }
+
+    /// What is acknowledged may be in the log alone.
+    #[test]
+    fn data_whose_write_ahead_log_is_missing_is_refused_unless_it_never_had_one() {
+        let volume = MemoryVolume::default();
+        let open = |volume: &MemoryVolume| {
+            let mut engine = RedbEngine::new(Arc::new(volume.clone()), options(SMALL, 0));
+            engine.recover(&mut Nothing).map(|()| engine)
+        };
+        drop(open(&volume).expect("it is empty"));
+        volume.remove("wal").expect("it was made");
+        let refused = open(&volume).err().expect("it is missing");
+        assert_eq!(refused.to_string(), "data is corrupted: wal: it is missing");
+        for name in volume.list().expect("in memory") {
+            let database = live::open_database(&volume, &name).expect("it was made");
+            let txn = database.begin_write().expect("nobody else writes");
+            tables::write_earlier_format(&txn);
+            txn.commit().expect("in memory");
+            database.close().expect("in memory");
+        }
+        drop(open(&volume).expect("it is from before there was a log"));
+        volume.remove("wal").expect("it was made");
+        open(&volume).err().expect("now it has one");
+    }
+
     #[test]
     fn data_of_a_later_version_is_refused() {
-        struct Nothing;
-        impl Recovery for Nothing {
-            fn snapshot(&mut self, _: &[u8]) -> Result<(), StorageError> {
-                Ok(())
-            }
-            fn entry(&mut self, _: crate::storage::Entry<'_>) -> Result<(), StorageError> {
-                Ok(())
-            }
-            fn state(&mut self) -> Vec<u8> {
-                Vec::new()
-            }
-        }
         let volume = MemoryVolume::default();
         let mut engine = RedbEngine::new(Arc::new(volume.clone()), options(SMALL, 0));
         engine.recover(&mut Nothing).expect("it is empty");
@@ -293,7 +370,7 @@ mod tests {
         database.close().expect("in memory");
         let mut engine = RedbEngine::new(Arc::new(volume), options(SMALL, 0));
         let refused = engine.recover(&mut Nothing).expect_err("a later format");
-        assert_eq!(refused.to_string(), "data has format 2, this version reads up to format 1");
+        assert_eq!(refused.to_string(), "data has format 3, this version reads up to format 2");
     }
 
     #[test]

@@ -116,6 +116,8 @@ pub(super) struct SegmentFile {
     flushing: Mutex<()>,
     spare: Spare,
     ahead: ReadAhead,
+    /// Shorter writes go through the page cache.
+    min_direct_bytes: usize,
 }
 
 /// How far a reader is that reads a file in order. Two readers at once at worst ask for more, or less, than they need.
@@ -154,7 +156,13 @@ impl SegmentFile {
             flushing: Mutex::default(),
             spare,
             ahead: ReadAhead::default(),
+            min_direct_bytes: MIN_DIRECT_BYTES,
         }
+    }
+
+    /// Lets all aligned writes go past the page cache: each of them is followed by a sync.
+    pub(super) fn for_small_writes(self) -> Self {
+        Self { min_direct_bytes: ALIGNMENT, ..self }
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
@@ -261,7 +269,7 @@ impl StorageBackend for SegmentFile {
             self.flush()?;
         }
         let is_aligned = offset.is_multiple_of(ALIGNMENT as u64) && data.len().is_multiple_of(ALIGNMENT);
-        if self.direct.is_none() || data.len() < MIN_DIRECT_BYTES || !is_aligned {
+        if self.direct.is_none() || data.len() < self.min_direct_bytes || !is_aligned {
             return self.file.write_all_at(data, offset);
         }
         let write = Write::new(offset, data, self.spare.take());

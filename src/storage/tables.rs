@@ -16,8 +16,10 @@ pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("me
 pub(super) const TOPICS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("topics");
 pub(super) const SNAPSHOT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("snapshot");
 
-/// The format that this version writes, and the highest that it reads.
-const FORMAT: u64 = 1;
+/// The format that this version writes, and the highest that it reads: 1 had no write-ahead log.
+const FORMAT: u64 = 2;
+/// From this one on, a live segment may have blocks in the write-ahead log.
+pub(super) const FORMAT_WITH_LOG: u64 = 2;
 const PACKED_SPAN_BYTES: usize = 28;
 
 /// Writes the format into a new segment.
@@ -29,7 +31,7 @@ pub(super) fn write_format(txn: &WriteTransaction) -> Result<(), StorageError> {
 /// Checks the format, also that of a file in which nothing was committed yet.
 pub(super) fn check_format(txn: &ReadTransaction) -> Result<(), StorageError> {
     match meta(txn, "format")? {
-        None | Some(FORMAT) => Ok(()),
+        None | Some(1..=FORMAT) => Ok(()),
         Some(found) => {
             let number = |format| u32::try_from(format).unwrap_or(u32::MAX);
             Err(StorageError::NewerFormat { found: number(found), supported: number(FORMAT) })
@@ -37,10 +39,26 @@ pub(super) fn check_format(txn: &ReadTransaction) -> Result<(), StorageError> {
     }
 }
 
+/// Whether a segment is of the format that this version writes.
+pub(super) fn is_current(txn: &ReadTransaction) -> Result<bool, StorageError> {
+    Ok(meta(txn, "format")? == Some(FORMAT))
+}
+
+/// Whether a live segment may have blocks in the write-ahead log.
+pub(super) fn has_log(txn: &ReadTransaction) -> Result<bool, StorageError> {
+    Ok(meta(txn, "format")?.is_some_and(|format| format >= FORMAT_WITH_LOG))
+}
+
 /// Makes a segment look as if a later version had written it.
 #[cfg(test)]
 pub(super) fn write_later_format(txn: &WriteTransaction) {
     txn.open_table(META).expect("it is there").insert("format", FORMAT + 1).expect("in memory");
+}
+
+/// Makes a segment look as if a version without a write-ahead log had written it.
+#[cfg(test)]
+pub(super) fn write_earlier_format(txn: &WriteTransaction) {
+    txn.open_table(META).expect("it is there").insert("format", FORMAT_WITH_LOG - 1).expect("in memory");
 }
 
 fn meta(txn: &ReadTransaction, key: &str) -> Result<Option<u64>, StorageError> {

@@ -28,6 +28,22 @@ pub trait Volume: Send + Sync + fmt::Debug {
     /// [`StorageError::Io`].
     fn open(&self, name: &str) -> Result<Option<Box<dyn StorageBackend>>, StorageError>;
 
+    /// [`Volume::create`] for a file of which small parts are written and synced, one after the other.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    fn create_log(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
+        self.create(name)
+    }
+
+    /// [`Volume::open`], likewise.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    fn open_log(&self, name: &str) -> Result<Option<Box<dyn StorageBackend>>, StorageError> {
+        self.open(name)
+    }
+
     /// Gives a file another name, replacing what has that name.
     ///
     /// # Errors
@@ -100,6 +116,22 @@ impl DirVolume {
     fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
+
+    fn create_file(&self, name: &str) -> Result<SegmentFile, StorageError> {
+        let path = self.file(name);
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = opened.map_err(StorageError::io(format!("creating {}", path.display())))?;
+        Ok(SegmentFile::new(file, &path, self.spare.clone()))
+    }
+
+    fn open_file(&self, name: &str) -> Result<Option<SegmentFile>, StorageError> {
+        let path = self.file(name);
+        match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => Ok(Some(SegmentFile::new(file, &path, self.spare.clone()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StorageError::io(format!("opening {}", path.display()))(error)),
+        }
+    }
 }
 
 fn sync_dir(path: &Path) -> Result<(), StorageError> {
@@ -109,19 +141,19 @@ fn sync_dir(path: &Path) -> Result<(), StorageError> {
 
 impl Volume for DirVolume {
     fn create(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
-        let path = self.file(name);
-        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = opened.map_err(StorageError::io(format!("creating {}", path.display())))?;
-        Ok(Box::new(SegmentFile::new(file, &path, self.spare.clone())))
+        Ok(Box::new(self.create_file(name)?))
     }
 
     fn open(&self, name: &str) -> Result<Option<Box<dyn StorageBackend>>, StorageError> {
-        let path = self.file(name);
-        match OpenOptions::new().read(true).write(true).open(&path) {
-            Ok(file) => Ok(Some(Box::new(SegmentFile::new(file, &path, self.spare.clone())))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StorageError::io(format!("opening {}", path.display()))(error)),
-        }
+        Ok(self.open_file(name)?.map(|file| Box::new(file) as Box<dyn StorageBackend>))
+    }
+
+    fn create_log(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
+        Ok(Box::new(self.create_file(name)?.for_small_writes()))
+    }
+
+    fn open_log(&self, name: &str) -> Result<Option<Box<dyn StorageBackend>>, StorageError> {
+        Ok(self.open_file(name)?.map(|file| Box::new(file.for_small_writes()) as Box<dyn StorageBackend>))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), StorageError> {

@@ -1,8 +1,8 @@
 //! Bit rot: one bit of one file is another. What is read then is what was written, or an error; never something else.
 //!
 //! Most of a file is free pages, so bits are not chosen among all of them, but each class of byte of each kind of segment
-//! gets its turn: headers, slots, inner pages and leaves, entries, batches, everything. Beside segments a directory holds
-//! two files, LOCK and INCOMPLETE, which are empty: there is no bit in them.
+//! gets its turn: headers, slots, inner pages and leaves, entries, batches, everything; and of the write-ahead log. A
+//! directory holds two files more, LOCK and INCOMPLETE, which are empty: there is no bit in them.
 
 use std::{
     collections::BTreeMap,
@@ -70,12 +70,18 @@ pub struct Rotten {
 }
 
 impl Site {
-    /// Whether no flip may be harmless: the byte is part of a batch that is read, with its checksums.
+    /// Whether no flip may be harmless: the byte is part of a batch that is read, with its checksums, or of a block that is
+    /// in the write-ahead log alone.
     #[must_use]
     pub fn is_read(self) -> bool {
         use ByteClass as C;
-        let read = [C::EntryHeader, C::EntryChecksum, C::BatchStamp, C::BatchHeader, C::BatchChecksum, C::BatchRecords];
-        read.contains(&self.class)
+        // A segment that was killed is made whole again from what the write-ahead log still has of it.
+        if self.kind == SegmentKind::Active && !self.is_closed {
+            return false;
+        }
+        let batch = [C::EntryHeader, C::EntryChecksum, C::BatchStamp, C::BatchHeader, C::BatchChecksum];
+        let read = [C::BatchRecords, C::LogFrame];
+        batch.contains(&self.class) || read.contains(&self.class)
     }
 }
 
@@ -134,8 +140,16 @@ impl Specimen {
         let topics = store.broker().topics("", usize::MAX).0;
         let heads: BTreeMap<_, _> = topics.iter().map(|topic| (topic.id, topic.range().head)).collect();
         let mut places = BTreeMap::<_, Vec<_>>::new();
+        let mut ends = BTreeMap::new();
+        // The log is behind the segments, in order of names.
         for (name, content) in &remains.files {
-            let mut anatomy = Anatomy::of(content).ok_or_else(|| format!("{name} cannot be taken apart"))?;
+            let anatomy = match name.split_once('-').and_then(|(number, _)| number.parse::<u64>().ok()) {
+                Some(number) => Anatomy::of(content).inspect(|anatomy| {
+                    ends.insert(number, anatomy.journal_bytes);
+                }),
+                None => Anatomy::of_log(content, |number| ends.get(&number).copied().unwrap_or(u64::MAX)),
+            };
+            let mut anatomy = anatomy.ok_or_else(|| format!("{name} cannot be taken apart"))?;
             anatomy.bury(|topic, end| heads.get(&topic).is_none_or(|head| end <= *head));
             let kind = anatomy.kind;
             let is_closed = remains.is_closed || kind == SegmentKind::Sealed;

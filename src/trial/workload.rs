@@ -25,6 +25,8 @@ use crate::{
 
 /// Small, so that a short run rolls, seals, trims and rewrites.
 const SEGMENT_BYTES: u64 = 12 * 1024;
+/// A header and twice two frames, so that groups are folded, written over, and too large for it.
+const WAL_BYTES: usize = (1 + 2 * 2) * 4096;
 /// Of the topic that forgets.
 const RETENTION_BYTES: u64 = 14 * 1024;
 pub(super) const FORGETFUL_TOPIC: &str = "forgetful";
@@ -45,6 +47,7 @@ pub(super) fn open(disk: &SimDisk, planted: Planted) -> Result<Stepped, StorageE
     }
     let config = BrokerConfig {
         segment_bytes: SEGMENT_BYTES,
+        wal_bytes: WAL_BYTES,
         tail_cache_bytes: 32 * 1024,
         reserve_bytes: 0,
         background: Background::Inline,

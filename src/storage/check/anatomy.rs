@@ -8,10 +8,13 @@ use super::raw_file::{Content, Page, RawFile, Slot, Widths};
 use crate::{
     limits::BATCH_HEADER_BYTES,
     record::{BatchHeader, Offset, TopicId},
-    storage::block::{CHECKED_BATCH_BYTES, ENTRY_HEADER_BYTES, Entry, Front, front},
+    storage::{
+        block::{CHECKED_BATCH_BYTES, ENTRY_HEADER_BYTES, Entry, Front, front},
+        wal::{self, Frames},
+    },
 };
 
-/// What a segment is.
+/// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SegmentKind {
     /// History.
@@ -20,6 +23,8 @@ pub enum SegmentKind {
     Active,
     /// For later, and empty.
     Prepared,
+    /// The write-ahead log.
+    Log,
 }
 
 /// What a byte of a segment is.
@@ -85,6 +90,14 @@ pub enum ByteClass {
     OldPage,
     /// A page that nothing leads to.
     Free,
+    /// What the write-ahead log says of itself, twice.
+    LogHeader,
+    /// A block that only the write-ahead log has, with its frame; others follow.
+    LogFrame,
+    /// The last one.
+    LogLastFrame,
+    /// A block that the journal has, too, with its frame.
+    LogOldFrame,
 }
 
 /// A batch in a file.
@@ -100,8 +113,10 @@ struct BatchAt {
 /// The anatomy of a segment file that is intact.
 #[derive(Clone, Debug)]
 pub struct Anatomy {
-    /// What the segment is.
+    /// What the file is.
     pub kind: SegmentKind,
+    /// Bytes of its journal.
+    pub journal_bytes: u64,
     classes: Vec<ByteClass>,
     batches: Vec<BatchAt>,
 }
@@ -127,8 +142,7 @@ impl Anatomy {
         backend.set_len(bytes.len() as u64).ok()?;
         backend.write(0, bytes).ok()?;
         let raw = RawFile::new(&backend).ok()?;
-        let mut anatomy =
-            Self { kind: SegmentKind::Prepared, classes: vec![ByteClass::Free; bytes.len()], batches: Vec::new() };
+        let mut anatomy = Self::empty(SegmentKind::Prepared, bytes);
         let slots = raw.slots();
         anatomy.header(bytes);
         let tables = anatomy.trees(&raw, *slots.first()?, bytes)?;
@@ -143,6 +157,32 @@ impl Anatomy {
             anatomy.kind = SegmentKind::Active;
         }
         Some(anatomy)
+    }
+
+    /// Takes the write-ahead log apart; `folded`: where the journal in the file of a segment ends. `None`: it is damaged.
+    #[must_use]
+    pub fn of_log(bytes: &[u8], folded: impl Fn(u64) -> u64) -> Option<Self> {
+        let (frames, None) = Frames::salvage(bytes.to_vec()).ok()? else { return None };
+        let mut anatomy = Self::empty(SegmentKind::Log, bytes);
+        wal::header_places().for_each(|place| anatomy.mark(place, ByteClass::LogHeader));
+        let frames = frames.all();
+        for frame in frames {
+            let end = frame.at + wal::FRAME_HEADER_BYTES + frame.block.len();
+            let is_old = frame.end() <= folded(frame.segment);
+            let is_last = frames.last().is_some_and(|last| last.at == frame.at);
+            let class = match (is_old, is_last) {
+                (true, _) => ByteClass::LogOldFrame,
+                (false, true) => ByteClass::LogLastFrame,
+                (false, false) => ByteClass::LogFrame,
+            };
+            anatomy.mark(frame.at..end, class);
+            anatomy.mark(end..end.next_multiple_of(wal::PAGE_BYTES), ByteClass::Slack);
+        }
+        Some(anatomy)
+    }
+
+    fn empty(kind: SegmentKind, bytes: &[u8]) -> Self {
+        Self { kind, journal_bytes: 0, classes: vec![ByteClass::Free; bytes.len()], batches: Vec::new() }
     }
 
     /// Takes note that batches are dead: those of which this holds, by topic and the offset after them.
@@ -279,6 +319,7 @@ impl Anatomy {
     fn journal(&mut self, chunks: &[PlacedPair], bytes: &[u8]) -> Option<()> {
         let places: Vec<usize> = chunks.iter().flat_map(|pair| pair.value.clone()).collect();
         let journal: Vec<u8> = places.iter().map(|at| bytes[*at]).collect();
+        self.journal_bytes = journal.len() as u64;
         let mut at = 0;
         while at < journal.len() {
             let Ok(Front::Entry(entry, length)) = front(&journal[at..]) else { return None };

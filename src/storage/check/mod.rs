@@ -4,6 +4,7 @@
 //! file ─ overlay ─> redb: is every page as it was written?      (what it writes stays in memory)
 //!          │
 //!          └─> raw pages ─> chunks ─> entries ─> Findings        (what can be read of a damaged file)
+//! wal ──────> frames ───────┘                                     (behind the journal of a live segment)
 //! ```
 //!
 //! Nothing here writes to what it looks at, and nothing knows what the entries mean: the broker does, and judges.
@@ -12,6 +13,7 @@
 mod anatomy;
 mod damage;
 mod journal_stream;
+mod log_check;
 mod overlay;
 mod raw_file;
 mod read_only_dir;

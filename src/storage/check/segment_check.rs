@@ -26,6 +26,7 @@ use crate::{
         index::{self, MemoryIndex, Run, Span},
         live::Boxed,
         tables,
+        wal::{Frame, Frames},
     },
 };
 
@@ -42,18 +43,23 @@ struct Contents<'a> {
     is_whole: bool,
 }
 
-/// Looks at a segment, and gives what it finds in order of the journal.
-pub(super) fn check(volume: &dyn Volume, id: FileId, findings: &mut dyn Findings) -> Result<SegmentEnd, StorageError> {
+/// Looks at a segment, and gives what it finds in order of the journal; and whether the write-ahead log is part of it.
+pub(super) fn check(
+    volume: &dyn Volume,
+    id: FileId,
+    log: &Frames,
+    findings: &mut dyn Findings,
+) -> Result<(SegmentEnd, bool), StorageError> {
     let name = id.name();
     let lost = SegmentEnd { entries: 0, is_sealed: false, snapshot: None };
     let Some(file) = volume.open(&name)? else {
         findings.damage(Damage::of_file(&name, "it vanished", Loss::End));
-        return Ok(lost);
+        return Ok((lost, false));
     };
     let overlay = Overlay::new(file).map_err(StorageError::io(format!("measuring {name}")))?;
     if overlay.len().map_err(StorageError::io(format!("measuring {name}")))? == 0 {
         findings.damage(Damage::of_file(&name, "the file is empty", Loss::End));
-        return Ok(lost);
+        return Ok((lost, false));
     }
     // The database may write while it opens the file: into memory.
     let opened = guarded(|| verify(overlay.clone()));
@@ -80,7 +86,7 @@ pub(super) fn check(volume: &dyn Volume, id: FileId, findings: &mut dyn Findings
         true => raw.slots().into_iter().take(1).collect(),
         false => raw.slots_by_age(),
     };
-    Contents { raw, slots, is_whole }.check(&name, findings)
+    Contents { raw, slots, is_whole }.check(id, log, findings)
 }
 
 /// Has the database look at every page, as it does when a server opens a live segment, and at the format.
@@ -98,10 +104,15 @@ fn verify(file: Overlay) -> Result<(), StorageError> {
 }
 
 impl Contents<'_> {
-    fn check(&self, name: &str, findings: &mut dyn Findings) -> Result<SegmentEnd, StorageError> {
+    fn check(&self, id: FileId, log: &Frames, findings: &mut dyn Findings) -> Result<(SegmentEnd, bool), StorageError> {
+        let name = &id.name();
         let is_sealed = self.is_sealed()?;
         let mut stream = JournalStream::new(name, findings);
-        let end = self.journal(&mut stream)?;
+        let mut end = self.journal(&mut stream)?;
+        if !is_sealed && add_log(log, id.number, &mut stream)? && matches!(end, End::Within(_)) {
+            // What the page held is told as missing before what follows.
+            end = End::Known;
+        }
         stream.finish(end)?;
         let (index, entries) = (std::mem::take(&mut stream.index), stream.entries);
         let is_damaged = stream.is_damaged;
@@ -122,7 +133,19 @@ impl Contents<'_> {
                 wrong("its index does not lead to its batches".to_owned());
             }
         }
-        Ok(SegmentEnd { entries, is_sealed, snapshot })
+        Ok((SegmentEnd { entries, is_sealed, snapshot }, !is_sealed && self.has_log()?))
+    }
+
+    /// Whether the write-ahead log may have a part of the journal.
+    fn has_log(&self) -> Result<bool, StorageError> {
+        let mut has_log = false;
+        if let Some(slot) = self.slots.first() {
+            self.raw.walk(*slot, "meta", META, &mut |key, value| {
+                has_log |= key == b"format" && position(value) >= tables::FORMAT_WITH_LOG;
+                Ok(())
+            })?;
+        }
+        Ok(has_log)
     }
 
     /// Reads the journal of the newest commit that is intact, and what is missing in it from the other one, if there is one:
@@ -214,6 +237,18 @@ impl Contents<'_> {
         let is_same = found.keys().eq(topics.iter()) && topics.iter().all(|topic| found[topic] == wanted.runs(*topic));
         Ok(is_readable && walked.damaged_pages == 0 && is_same)
     }
+}
+
+/// Reads behind the journal in the file what only the write-ahead log has; says whether that is anything.
+fn add_log(log: &Frames, segment: u64, stream: &mut JournalStream<'_>) -> Result<bool, StorageError> {
+    let mut is_any = false;
+    for Frame { position, block, .. } in log.of(segment) {
+        if *position >= stream.end() {
+            stream.chunk(*position, block)?;
+            is_any = true;
+        }
+    }
+    Ok(is_any)
 }
 
 fn position(key: &[u8]) -> u64 {

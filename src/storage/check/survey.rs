@@ -1,6 +1,8 @@
 //! All segments of a volume, one after the other.
 
-use super::segment_check;
+use std::cell::Cell;
+
+use super::{log_check::LogCheck, segment_check};
 use crate::{
     record::{Batch, TopicId},
     storage::{
@@ -46,15 +48,20 @@ pub struct SegmentEnd {
 pub struct Survey<'a> {
     volume: &'a dyn Volume,
     segments: Vec<FileId>,
+    log: LogCheck,
+    /// Whether one of the segments visited so far may have blocks in the log.
+    needs_log: Cell<bool>,
 }
 
 impl<'a> Survey<'a> {
-    /// Lists the segments.
+    /// Lists the segments, and reads the write-ahead log.
     ///
     /// # Errors
     /// The disk's.
     pub fn begin(volume: &'a dyn Volume) -> Result<Self, StorageError> {
-        Ok(Self { volume, segments: files::list(volume)?.0 })
+        let segments = files::list(volume)?.0;
+        let log = LogCheck::read(volume, segments.last().map(|id| id.number))?;
+        Ok(Self { volume, segments, log, needs_log: Cell::default() })
     }
 
     /// Numbers of the segments, oldest first.
@@ -83,11 +90,16 @@ impl<'a> Survey<'a> {
         file.map_or(Ok(0), |file| file.len().map_err(StorageError::io("measuring a segment")))
     }
 
-    /// Looks at everything in a segment.
+    /// Looks at everything in a segment, and in the write-ahead log of it. Segments are visited in order.
     ///
     /// # Errors
     /// When it cannot be looked at, which is no damage: the disk's error, or [`StorageError::NewerFormat`].
     pub fn visit(&self, at: usize, findings: &mut dyn Findings) -> Result<SegmentEnd, StorageError> {
-        segment_check::check(self.volume, self.segments[at], findings)
+        let (end, needs_log) = segment_check::check(self.volume, self.segments[at], &self.log.frames, findings)?;
+        self.needs_log.set(self.needs_log.get() || needs_log);
+        if at + 1 == self.segments.len() {
+            self.log.tell(self.needs_log.get(), findings);
+        }
+        Ok(end)
     }
 }

@@ -29,6 +29,8 @@ use crate::{
 
 /// Small, so that a short run rolls, seals, trims and rewrites.
 const SEGMENT_BYTES: u64 = 12 * 1024;
+/// A header and twice two frames, so that groups are folded, written over, and too large for it.
+const WAL_BYTES: usize = (1 + 2 * 2) * 4096;
 /// Less than three segments, so that records are read from disk, too.
 const CACHE_BYTES: usize = 16 * 1024;
 
@@ -49,6 +51,7 @@ pub(super) struct Driver {
 fn open(disk: &SimDisk, planted: Planted, now: Timestamp) -> Result<Stepped, String> {
     let config = BrokerConfig {
         segment_bytes: SEGMENT_BYTES,
+        wal_bytes: WAL_BYTES,
         tail_cache_bytes: CACHE_BYTES,
         reserve_bytes: RESERVE_BYTES,
         background: Background::Inline,
