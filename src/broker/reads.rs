@@ -305,6 +305,13 @@ fn in_range(topic: &TopicView, offset: Offset) -> Result<TopicRange, Error> {
     }
 }
 
+/// What [`readable`] leaves, if that begins where it should.
+#[cfg(feature = "trial")]
+pub(super) fn without_gap(batches: Vec<Bytes>, from: Offset, tail: Offset) -> Option<Vec<Bytes>> {
+    let batches = readable(batches, tail);
+    (from >= tail || first_base(&batches).is_some_and(|base| base <= from)).then_some(batches)
+}
+
 /// Batches that a power cut cannot take back, up to the first gap, and no more than an answer may list.
 fn readable(mut batches: Vec<Bytes>, tail: Offset) -> Vec<Bytes> {
     batches.truncate(MAX_DELIVERY_BATCHES);

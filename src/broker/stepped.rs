@@ -120,7 +120,9 @@ impl Stepped {
     pub fn read(&self, topic: &str, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, Error> {
         let topic = self.broker.view.topic(topic)?;
         let reader = self.broker.view.reader().ok_or(Error::StorageFailed)?;
-        reader.read(topic.id, from, max_bytes).map_err(|error| reads::refused(topic.id, from, &error))
+        let batches = reader.read(topic.id, from, max_bytes).map_err(|error| reads::refused(topic.id, from, &error))?;
+        reads::without_gap(batches, from, topic.range().tail)
+            .ok_or_else(|| Error::Corrupted(format!("topic {} has no batch at offset {from}", topic.name)))
     }
 
     /// Every producer as the writer knows it, which is no sign of life of them.
