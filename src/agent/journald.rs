@@ -1,7 +1,8 @@
-//! The journal of systemd, as `journalctl -o export` writes it. Each entry is a record; its cursor is a header, so the record
-//! that was stored last says where to go on: nothing has to be kept beside the topic.
+//! The journal of systemd, as `journalctl -o export` writes it. Each entry is a record, a long one several; the last has its
+//! cursor as a header, so the record that was stored last says where to go on. When retention has taken that record, what
+//! the agent keeps beside the topic says it.
 
-use std::{num::NonZeroU64, process::Stdio, time::Duration};
+use std::{collections::VecDeque, fs, num::NonZeroU64, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::Context;
 use bytes::{Buf, Bytes, BytesMut};
@@ -17,6 +18,7 @@ use super::{
     files::whole_record_at,
     identity::Names,
     in_flight::InFlight,
+    loss,
     report::SourceReport,
     request::{Answer, Asked, Request},
 };
@@ -34,8 +36,13 @@ const HEADER_FIELDS: [&str; 4] = ["_SYSTEMD_UNIT", "PRIORITY", "SYSLOG_IDENTIFIE
 const READ_BYTES: usize = 64 << 10;
 /// An entry is not larger: beyond it the program is not `journalctl`.
 const MAX_ENTRY_BYTES: usize = 16 << 20;
-/// Entries in one batch, and batches that are not acknowledged.
+/// A longer message is several records.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+/// Of a message that is longer than this, the rest is told as lost: all of its records are in one batch.
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// Entries in one batch, bytes after which there are no more, and batches that are not acknowledged.
 const ENTRIES: usize = 1000;
+const BATCH_BYTES: usize = 1 << 20;
 const IN_FLIGHT: usize = 4;
 /// After a failure, at first and at last.
 const AGAIN_MIN: Duration = Duration::from_millis(200);
@@ -51,13 +58,25 @@ struct Entry {
 }
 
 impl Entry {
-    fn into_record(self) -> Record {
-        let mut record = Record::new(self.message);
-        record.timestamp = self.time.map(Timestamp);
-        for (name, value) in self.headers {
-            record = record.header(name, value);
+    /// Its records, in order; `source`: what the journal is called if something of it is lost.
+    fn into_records(mut self, source: &str) -> Vec<Record> {
+        let lost = self.message.len().saturating_sub(MAX_MESSAGE_BYTES) as u64;
+        self.message.truncate(MAX_MESSAGE_BYTES);
+        let mut records = Vec::new();
+        while records.is_empty() || !self.message.is_empty() {
+            let mut record = Record::new(self.message.split_to(self.message.len().min(MAX_TEXT_BYTES)));
+            record.timestamp = self.time.map(Timestamp);
+            for (name, value) in &self.headers {
+                record = record.header(*name, value.clone());
+            }
+            records.push(record);
         }
-        record.header(CURSOR_HEADER, self.cursor)
+        if lost > 0 {
+            records.push(loss::record("the message is too long", source, lost, None));
+        }
+        let last = records.pop().expect("there is one");
+        records.push(last.header(CURSOR_HEADER, self.cursor));
+        records
     }
 }
 
@@ -113,13 +132,13 @@ impl Session<'_> {
         self.report.last_error = None;
         let mut output = child.stdout.take().context("its output is piped")?;
         let (mut buffer, mut in_flight) = (BytesMut::new(), InFlight::new());
+        let mut cursors = VecDeque::new();
         let (mut has_ended, mut is_stopping) = (false, false);
         loop {
             while in_flight.len() < IN_FLIGHT {
                 let entries = entries(&mut buffer)?;
-                if entries.is_empty() {
-                    break;
-                }
+                let Some(last) = entries.last() else { break };
+                cursors.push_back(last.cursor.clone());
                 let (records, ticket) = self.send(&producer, entries).await?;
                 in_flight.push(records, ticket);
             }
@@ -131,10 +150,25 @@ impl Session<'_> {
             tokio::select! {
                 biased;
                 () = stop.requested(), if !is_stopping => is_stopping = true,
-                stored = in_flight.oldest() => self.report.records += stored?,
+                stored = in_flight.oldest() => {
+                    self.report.records += stored?;
+                    cursors.pop_front().iter().for_each(|cursor| self.remember(cursor));
+                }
                 Some((request, back)) = asked.next() => { back.send(self.answer(&request)); }
                 count = output.read_buf(&mut buffer), if may_read => has_ended = count? == 0,
             }
+        }
+    }
+
+    fn remembered(&self) -> PathBuf {
+        self.shared.state_dir.join(format!("{}.cursor", self.config.name))
+    }
+
+    /// Keeps a cursor beside the topic. It is not synced, and only asked for when the topic does not say more.
+    fn remember(&self, cursor: &str) {
+        let (path, new) = (self.remembered(), self.remembered().with_extension("cursor.new"));
+        if let Err(error) = fs::write(&new, cursor).and_then(|()| fs::rename(new, path)) {
+            tracing::debug!(source = self.config.name, %error, "the cursor is not kept");
         }
     }
 
@@ -143,8 +177,10 @@ impl Session<'_> {
         let listed = self.shared.client.list_producers(&self.config.topic, name).await?;
         let last = listed.into_iter().find(|producer| producer.name == name).and_then(|producer| producer.last_offset);
         let Some(last) = last else { return Ok(None) };
-        let record = whole_record_at(&self.shared.client, &self.config.topic, Offset(last)).await?;
-        let cursor = record.and_then(|record| record.headers.into_iter().rfind(|header| header.name == CURSOR_HEADER));
+        let Some(record) = whole_record_at(&self.shared.client, &self.config.topic, Offset(last)).await? else {
+            return Ok(fs::read_to_string(self.remembered()).ok());
+        };
+        let cursor = record.headers.into_iter().rfind(|header| header.name == CURSOR_HEADER);
         Ok(cursor.map(|header| String::from_utf8_lossy(&header.value).into_owned()))
     }
 
@@ -164,7 +200,7 @@ impl Session<'_> {
 
     async fn send(&mut self, producer: &Producer, entries: Vec<Entry>) -> Result<(u64, Ticket), Error> {
         let bytes: usize = entries.iter().map(|entry| entry.message.len()).sum();
-        let records: Vec<_> = entries.into_iter().map(Entry::into_record).collect();
+        let records: Vec<_> = entries.into_iter().flat_map(|entry| entry.into_records(&self.config.name)).collect();
         let count = NonZeroU64::new(records.len() as u64).expect("there is one");
         self.report.bytes += bytes as u64;
         Ok((count.get(), producer.enqueue_units(&records, count).await?))
@@ -185,10 +221,11 @@ impl Session<'_> {
 
 /// Takes whole entries off the front.
 fn entries(buffer: &mut BytesMut) -> anyhow::Result<Vec<Entry>> {
-    let mut found = Vec::new();
-    while found.len() < ENTRIES {
+    let (mut found, mut bytes) = (Vec::<Entry>::new(), 0);
+    while found.len() < ENTRIES && bytes < BATCH_BYTES {
         let mut rest = &buffer[..];
         let Some(entry) = entry(&mut rest) else { break };
+        bytes += entry.as_ref().map_or(0, |entry| entry.message.len());
         let used = buffer.len() - rest.len();
         buffer.advance(used);
         // Without a cursor it cannot be gone on from: it is not of a journal.
@@ -247,6 +284,30 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A message of more than a record may hold was refused, and sent again, for ever.
+    #[test]
+    fn a_long_message_is_several_records_the_last_with_the_cursor() {
+        let records = |bytes: usize| {
+            let entry = Entry {
+                cursor: "c".to_owned(),
+                message: Bytes::from(vec![7; bytes]),
+                time: Some(1),
+                headers: Vec::new(),
+            };
+            entry.into_records("j")
+        };
+        for (bytes, count) in [(0, 1), (MAX_TEXT_BYTES, 1), (MAX_TEXT_BYTES + 1, 2), (4 * MAX_TEXT_BYTES, 4)] {
+            let records = records(bytes);
+            assert_eq!(records.iter().map(|record| record.value.len()).sum::<usize>(), bytes);
+            let has_cursor = |record: &Record| record.headers.iter().any(|header| header.name == CURSOR_HEADER);
+            let with_cursor: Vec<_> = records.iter().map(has_cursor).collect();
+            assert_eq!(with_cursor, (1..=count).map(|number| number == count).collect::<Vec<_>>());
+        }
+        let cut = records(MAX_MESSAGE_BYTES + 9);
+        let told = cut.last().expect("some").headers.iter().find(|header| header.name == loss::LOSS_HEADER);
+        assert!(String::from_utf8_lossy(&told.expect("a loss").value).contains("\"bytes\":9"));
+    }
 
     #[test]
     fn entries_are_read_however_they_arrive_with_bytes_of_any_kind() {

@@ -1,7 +1,7 @@
 //! Which files a source is about: patterns, the directories to look into for them, and what is there now.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs, io,
     path::{Component, Path, PathBuf},
@@ -40,6 +40,8 @@ pub struct Scan {
     pub directories: BTreeSet<PathBuf>,
     /// Files that match.
     pub files: BTreeSet<PathBuf>,
+    /// Those that are links: where they lead, and by which name. Changes are told of where they lead.
+    pub links: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Patterns {
@@ -108,9 +110,16 @@ impl Patterns {
     }
 
     fn offer(&self, path: PathBuf, scan: &mut Scan) {
-        if self.matches(&path) && fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
-            scan.files.insert(path);
+        if !self.matches(&path) || !fs::metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+            return;
         }
+        if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink())
+            && let Ok(target) = fs::canonicalize(&path)
+        {
+            scan.directories.extend(target.parent().map(Path::to_owned));
+            scan.links.insert(target, path.clone());
+        }
+        scan.files.insert(path);
     }
 }
 
@@ -196,6 +205,19 @@ mod tests {
         assert_eq!(of(&["**/*.log"], &["x.log"]).0, ["b/c/z.log"]);
         assert_eq!(of(&["a/x.log", "a/*"], &["*.txt"]).0, ["a/x.log"]);
         assert_eq!(of(&["*.log"], &[]).0, ["x.log"], "a star does not match a slash");
+    }
+
+    #[test]
+    fn a_link_is_a_file_and_is_heard_where_it_leads() {
+        let root = tree(&["pods/a/0.log", "containers/plain.log"]);
+        let (target, link) = (root.path().join("pods/a/0.log"), root.path().join("containers/a.log"));
+        std::os::unix::fs::symlink(&target, &link).expect("linked");
+        let pattern = root.path().join("containers/*.log").to_string_lossy().into_owned();
+        let scan = Patterns::new(&[pattern], &[]).expect("patterns").scan();
+        assert_eq!(scan.files.len(), 2);
+        let target = target.canonicalize().expect("there");
+        assert!(scan.directories.contains(target.parent().expect("a directory")));
+        assert_eq!(scan.links, BTreeMap::from([(target, link)]));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::{
     loss,
     report::SourceReport,
     request::{Answer, Asked, Request},
-    spool::{Spool, Spooled},
+    spool::{self, Spool, Spooled},
 };
 use crate::{
     Timestamp,
@@ -105,7 +105,15 @@ impl Relay {
     ///
     /// # Errors
     /// When the spool cannot be read, or another agent has taken over.
-    pub(super) async fn run(mut self, mut texts: Texts, mut stop: Stop, mut asked: Asked) -> anyhow::Result<u64> {
+    pub(super) async fn run(mut self, texts: Texts, stop: Stop, asked: Asked) -> anyhow::Result<u64> {
+        self.relay(texts, stop, asked).await?;
+        if let Err(error) = self.spool.close() {
+            tracing::warn!(source = self.report.name, %error, "the spool is not left in order");
+        }
+        Ok(self.report.records)
+    }
+
+    async fn relay(&mut self, mut texts: Texts, mut stop: Stop, mut asked: Asked) -> anyhow::Result<()> {
         let mut is_open = true;
         let mut opening: Option<BoxFuture<'static, Result<Producer, Error>>> = None;
         loop {
@@ -121,7 +129,7 @@ impl Relay {
                 && self.in_flight.is_empty()
                 && self.producer.is_some()
             {
-                return Ok(self.report.records);
+                return Ok(());
             }
             tokio::select! {
                 biased;
@@ -145,7 +153,7 @@ impl Relay {
             self.pending.push(received);
         }
         self.push();
-        Ok(self.report.records)
+        Ok(())
     }
 
     fn take(&mut self, received: Vec<(Timestamp, Bytes)>) {
@@ -196,7 +204,9 @@ impl Relay {
                 Spooled::Records(first, records) => (first, records.len() as u64, records),
                 Spooled::Lost { first, records, bytes, reason } => {
                     tracing::warn!(source = self.report.name, records, bytes, reason, "records are lost");
-                    (first, records, vec![loss::record(reason, &self.report.name, bytes, Some(records))])
+                    // Of what a crash took nobody knows how much it was.
+                    let known = Some(records).filter(|_| !spool::is_guess(reason));
+                    (first, records, vec![loss::record(reason, &self.report.name, bytes, known)])
                 }
             };
             let units = NonZeroU64::new(count).expect("there is something");

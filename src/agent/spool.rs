@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!  spool/NAME/epoch               a number that the spool's producer is named after
+//!  spool/NAME/boot                the system that it is used under: not there once it was left in order
 //!  spool/NAME/00000000000000000000.spool     records from that one on, one behind the other
 //!
 //!  record:  length u32 │ CRC-32C of time and text u32 │ time u64, microseconds │ text
 //! ```
 //! A file whose end is torn is cut there: what stands behind was never promised. A file that is damaged elsewhere is put
 //! aside as `bad`, and what is missing is said in the topic, as is what had to be dropped because the spool was full: the
-//! sequences of lost records are covered by a record that stands for them.
+//! sequences of lost records are covered by a record that stands for them. Records are not synced one by one: a crash of the
+//! system may take the newest, which the server may have. Their numbers are not given again.
 
 use std::{
     collections::VecDeque,
@@ -30,6 +32,9 @@ const FRAME_BYTES: usize = 16;
 const MAX_RECORDS: usize = 8 << 10;
 /// No text is larger.
 const MAX_TEXT_BYTES: usize = 4 << 20;
+/// Numbers that are left out after a crash of the system: more than can have been lost.
+const CRASH_GAP: u64 = 1 << 32;
+const CRASHED: &str = "the system crashed: what it had not written is lost, if there was anything";
 
 /// One file.
 #[derive(Debug)]
@@ -73,13 +78,17 @@ impl Spool {
     /// # Errors
     /// When the directory cannot be used.
     pub(super) fn open(directory: &Path, section: SpoolSection) -> io::Result<Self> {
+        Self::open_under(directory, section, &boot_id())
+    }
+
+    fn open_under(directory: &Path, section: SpoolSection, boot: &str) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let epoch = match fs::read_to_string(directory.join("epoch")).ok().and_then(|text| text.trim().parse().ok()) {
             Some(epoch) => epoch,
             None => {
                 // Nothing here was ever shipped under that name.
                 let epoch = Timestamp::now().0;
-                fs::write(directory.join("epoch"), epoch.to_string())?;
+                write_synced(directory, "epoch", &epoch.to_string())?;
                 epoch
             }
         };
@@ -103,7 +112,32 @@ impl Spool {
             spool.take_up(first, firsts.get(at + 1).copied())?;
         }
         spool.read = spool.segments.front().map_or(spool.next, |segment| segment.first);
+        spool.leave_gap(boot)?;
         Ok(spool)
+    }
+
+    /// After a crash of the system the server may have records that the disk has not: none gets the number of one of them.
+    fn leave_gap(&mut self, boot: &str) -> io::Result<()> {
+        let before = fs::read_to_string(self.directory.join("boot")).ok();
+        if before.is_some_and(|before| before != boot) {
+            self.lost.push_back((self.next, CRASH_GAP, 0, CRASHED));
+            self.next += CRASH_GAP;
+            // Its name remembers where the numbers are, also over a restart.
+            self.begin_file()?;
+        }
+        write_synced(&self.directory, "boot", boot)
+    }
+
+    /// Leaves the spool in order: what is in it survives a crash of the system, too.
+    ///
+    /// # Errors
+    /// When it cannot be synced; then the next one goes on as after a crash.
+    pub(super) fn close(self) -> io::Result<()> {
+        for segment in &self.segments {
+            File::open(self.path(segment.first))?.sync_all()?;
+        }
+        File::open(&self.directory)?.sync_all()?;
+        fs::remove_file(self.directory.join("boot"))
     }
 
     /// Looks through a file; the last one may have been torn.
@@ -309,6 +343,26 @@ impl Spool {
     }
 }
 
+/// What is another one after each start of the system; nothing where that cannot be told.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(|_| String::new(), |id| id.trim().to_owned())
+}
+
+/// Writes a small file that a crash of the system leaves as it was, or as it is now.
+fn write_synced(directory: &Path, name: &str, text: &str) -> io::Result<()> {
+    let unfinished = directory.join(format!("{name}.new"));
+    let mut file = File::create(&unfinished)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(unfinished, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}
+
+/// Whether the number of lost records is only the most that it can be.
+pub(super) fn is_guess(reason: &str) -> bool {
+    reason == CRASHED
+}
+
 /// How many whole records a file has, and how many bytes they take.
 fn whole_records(file: &mut File) -> io::Result<(u64, u64)> {
     let (mut records, mut bytes) = (0, 0);
@@ -463,6 +517,34 @@ mod tests {
         push(&mut spool, "next");
         spool.rewind(10);
         assert_eq!(rest(&mut spool), ["next"]);
+    }
+
+    /// The server had records that a crash of the system took from the spool: those that came next had their numbers, and
+    /// were taken for repeats.
+    #[test]
+    fn numbers_are_not_given_again_after_a_crash_of_the_system() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let open = |boot: &str| Spool::open_under(directory.path(), SpoolSection::default(), boot).expect("opens");
+        let mut spool = open("first");
+        push(&mut spool, "a");
+        push(&mut spool, "b");
+        drop(spool);
+        assert_eq!(rest(&mut open("first")), ["a", "b"], "a kill is no crash of the system");
+        // Of what the server has, the disk has one record.
+        fs::write(directory.path().join(format!("{:020}.spool", 0)), b"").expect("writable");
+        let mut spool = open("second");
+        push(&mut spool, "c");
+        spool.rewind(2);
+        assert_eq!(rest(&mut spool), [format!("{} lost", CRASH_GAP - 2), "c".to_owned()]);
+        spool.rewind(0);
+        drop(spool);
+        let mut spool = open("second");
+        spool.rewind(2);
+        assert_eq!(rest(&mut spool).last().map(String::as_str), Some("c"), "also after another start");
+        spool.close().expect("in order");
+        let mut spool = open("third");
+        spool.rewind(CRASH_GAP);
+        assert_eq!(rest(&mut spool), ["c"], "left in order, there is no gap");
     }
 
     /// The number of the next record was known only to the process once all files were gone: after a restart records had

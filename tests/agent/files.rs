@@ -310,3 +310,39 @@ async fn files_with_unfinished_lines_do_not_keep_others_from_being_read() {
     assert_eq!(world.lines(301).await[300], "late");
     assert_eq!(world.drained().await.len(), 301);
 }
+
+/// Links are how a kubelet names the logs of containers: what is written where they lead was seen only at the next look
+/// at everything, minutes later.
+#[tokio::test]
+async fn a_link_is_heard_where_it_leads_also_when_the_file_there_is_rotated() {
+    let mut world = World::new().await;
+    fs::create_dir_all(world.log("pods/a")).expect("made");
+    world.append("pods/a/0.txt", "1\n");
+    std::os::unix::fs::symlink(world.log("pods/a/0.txt"), world.log("a.log")).expect("linked");
+    world.start_agent();
+    world.lines(1).await;
+    world.append("pods/a/0.txt", "2\n");
+    assert_eq!(world.lines(2).await, ["1", "2"]);
+    fs::rename(world.log("pods/a/0.txt"), world.log("pods/a/0.txt.1")).expect("renamed");
+    world.append("pods/a/0.txt", "3\n");
+    assert_eq!(world.lines(3).await[2], "3");
+    world.append("pods/a/0.txt", "4\n");
+    assert_eq!(world.drained().await, ["1", "2", "3", "4"]);
+}
+
+/// A file that leaves the directories and comes back goes on where it was.
+#[tokio::test]
+async fn a_file_that_was_away_goes_on_where_it_was() {
+    let mut world = World::new().await;
+    fs::create_dir_all(world.log("away")).expect("made");
+    world.append("a.log", "1\n");
+    world.start_agent();
+    world.lines(1).await;
+    fs::rename(world.log("a.log"), world.log("away/a.log")).expect("renamed");
+    world.append("b.log", "2\n");
+    world.lines(2).await;
+    world.append("away/a.log", "3\n");
+    fs::rename(world.log("away/a.log"), world.log("c.log")).expect("renamed");
+    assert_eq!(world.lines(3).await, ["1", "2", "3"]);
+    assert_eq!(world.drained().await.len(), 3);
+}

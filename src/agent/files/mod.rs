@@ -19,7 +19,7 @@ pub(super) use self::start::{record_at, whole_record_at};
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BTreeMap, BinaryHeap, HashMap, VecDeque},
     path::PathBuf,
     time::Duration,
 };
@@ -96,6 +96,8 @@ pub(super) struct Files {
     paths: HashMap<PathBuf, Content>,
     /// Who had a name last.
     left: HashMap<PathBuf, Content>,
+    /// Where names lead that are links.
+    links: BTreeMap<PathBuf, PathBuf>,
     /// What the server and the checkpoints know of files that were not seen yet.
     known: HashMap<FileId, start::Known>,
     to_read: VecDeque<Content>,
@@ -145,6 +147,7 @@ impl Files {
             current: HashMap::new(),
             paths: HashMap::new(),
             left: HashMap::new(),
+            links: BTreeMap::new(),
             known: HashMap::new(),
             to_read: VecDeque::new(),
             starved: VecDeque::new(),
@@ -217,6 +220,7 @@ impl Files {
             }
             if look_at <= now {
                 let has_changed = self.reconcile();
+                self.note_missing();
                 look_at = Instant::now() + self.look_every(has_changed);
             }
             if save_at.is_some_and(|at| at <= now) {
@@ -266,11 +270,19 @@ impl Files {
         let mut is_all_unknown = false;
         for change in changes {
             match change {
-                Change::Written(path) => match self.paths.get(&path).copied() {
-                    Some(content) => self.list(content),
-                    None => drop(self.look_at_path(&path)),
-                },
-                Change::Renamed(path) => drop(self.look_at_path(&path)),
+                Change::Written(path) => {
+                    let path = self.links.get(&path).filter(|_| !self.paths.contains_key(&path)).unwrap_or(&path);
+                    match self.paths.get(path).copied() {
+                        Some(content) => self.list(content),
+                        None => drop(self.look_at_path(&path.clone())),
+                    }
+                }
+                Change::Renamed(path) => {
+                    if let Some(link) = self.links.get(&path).cloned() {
+                        self.look_at_path(&link);
+                    }
+                    self.look_at_path(&path);
+                }
                 Change::Held(content) => self.list(content),
                 Change::Directory => is_all_unknown = true,
                 Change::Overflow => {

@@ -53,6 +53,7 @@ impl Files {
         let unnamed: Vec<Content> =
             self.files.values().filter(|file| file.fate != Fate::Named).map(|file| file.content).collect();
         unnamed.into_iter().for_each(|content| self.list(content));
+        self.links = scan.links;
         has_changed
     }
 
@@ -191,6 +192,12 @@ impl Files {
             file.plain = Some(Plain::new(open));
         }
         if let Some(known) = known {
+            if let Some(mut checkpoint) = self.checkpoints.get(content).cloned().filter(|it| it.missing_since.is_some())
+            {
+                checkpoint.missing_since = None;
+                self.checkpoints.put(content, checkpoint);
+                self.is_changed = true;
+            }
             if file.plain.is_none() && at > 0 {
                 file.size = at;
             }

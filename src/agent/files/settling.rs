@@ -9,6 +9,7 @@ use super::{
     Failure, Files, Outcome,
     followed::{Fate, Followed, Link},
     gzip::Plain,
+    start::Known,
 };
 use crate::{
     client::{Error, Producer},
@@ -150,7 +151,10 @@ impl Files {
         let links = file.file.as_ref().and_then(|open| open.metadata().ok()).map_or(1, |metadata| metadata.nlink());
         // A copy belongs to a content that was truncated, and a file without a name to one that nobody finds again.
         if matches!(file.fate, Fate::Copy | Fate::Over) || links == 0 {
-            self.forget(content);
+            return self.forget(content);
         }
+        // It may come back, and is forgotten when it does not for long.
+        let marker = Some(file.marker).filter(|marker| !marker.bytes().is_empty());
+        self.know(Known { content, end: file.acked, begin: file.begin, marker, last_offset: None });
     }
 }

@@ -90,7 +90,7 @@ impl Files {
         }
     }
 
-    fn know(&mut self, known: Known) {
+    pub(super) fn know(&mut self, known: Known) {
         let newest = self.known.entry(known.content.file).or_insert_with(|| known.clone());
         if newest.content.generation < known.content.generation {
             *newest = known;
@@ -132,7 +132,7 @@ impl Files {
     }
 
     /// Notes which files are not there any more, and has the server forget those that will not come back.
-    fn note_missing(&mut self) {
+    pub(super) fn note_missing(&mut self) {
         let now = crate::Timestamp::now().0 / 1_000_000;
         let missing: Vec<Known> = self.known.values().cloned().collect();
         for known in missing {
@@ -140,10 +140,12 @@ impl Files {
             let marker = known.marker.clone().unwrap_or_default();
             let mut checkpoint =
                 remembered.unwrap_or(Checkpoint { end: known.end, marker, begin: 0, missing_since: None });
-            let since = *checkpoint.missing_since.get_or_insert(now);
-            self.checkpoints.put(known.content, checkpoint);
-            self.is_changed = true;
-            if now.saturating_sub(since) > FORGET_AFTER_SECONDS {
+            if checkpoint.missing_since.is_none() {
+                checkpoint.missing_since = Some(now);
+                self.checkpoints.put(known.content, checkpoint);
+                self.is_changed = true;
+            } else if checkpoint.missing_since.is_some_and(|since| now.saturating_sub(since) > FORGET_AFTER_SECONDS) {
+                self.known.remove(&known.content.file);
                 self.forget(known.content);
             }
         }
