@@ -5,6 +5,8 @@
 //! cargo run --release --example agent -- throughput [--mib N] [--peer rsyslog|syslog-ng]
 //! cargo run --release --example agent -- idle [--files N] [--seconds N]
 //! cargo run --release --example agent -- outage [--rate LINES] [--seconds N]
+//! cargo run --release --example agent -- replay --logs DIRECTORY [--rounds N] [--rotate LINES] [--kills N]
+//! cargo run --release --example agent -- overflow [--files N]
 //! ```
 //! Lines of 256 bytes carry the moment when they were written. For the agent a line has arrived when a subscriber of the
 //! topic has it, which is after it is durable; for a peer when a socket on this machine has it, which is from memory. Lines
@@ -14,6 +16,8 @@
 
 #[path = "agent/processes.rs"]
 mod processes;
+#[path = "agent/scenes.rs"]
+mod scenes;
 #[path = "agent/sink.rs"]
 mod sink;
 
@@ -43,7 +47,7 @@ struct Options(HashMap<String, String>);
 impl Options {
     fn read() -> anyhow::Result<(String, Self)> {
         let mut args = std::env::args().skip(1);
-        let mode = args.next().context("want latency, throughput, idle or outage")?;
+        let mode = args.next().context("want latency, throughput, idle, outage, replay or overflow")?;
         let mut options = HashMap::new();
         while let Some(name) = args.next() {
             let name = name.strip_prefix("--").with_context(|| format!("{name}: want --NAME VALUE"))?.to_owned();
@@ -54,6 +58,10 @@ impl Options {
 
     fn number(&self, name: &str, default: u64) -> anyhow::Result<u64> {
         self.0.get(name).map_or(Ok(default), |text| text.parse().with_context(|| format!("--{name}")))
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
     }
 
     fn peer(&self) -> &str {
@@ -225,6 +233,8 @@ fn main() -> anyhow::Result<()> {
         "throughput" => throughput(&options, root.path()),
         "idle" => idle(&options, root.path()),
         "outage" => outage(&options, root.path()),
-        _ => bail!("{mode}: want latency, throughput, idle or outage"),
+        "replay" => scenes::replay(&options, root.path()),
+        "overflow" => scenes::overflow(&options, root.path()),
+        _ => bail!("{mode}: want latency, throughput, idle, outage, replay or overflow"),
     }
 }

@@ -80,12 +80,47 @@ impl Shipper {
             (None, None) => bail!("nowhere to ship to"),
         };
         let process = match peer {
-            "connectify" => agent(root, &address)?,
+            "connectify" => {
+                let include = root.join("logs/*.log");
+                let source = format!("name = \"app\"\ntopic = \"app\"\ninclude = [{include:?}]\nkey = \"none\"\n");
+                agent(root, &address, &format!("[[source.file]]\n{source}"))?
+            }
             "rsyslog" => rsyslog(root, log, &address)?,
             "syslog-ng" => syslog_ng(root, log, &address)?,
             _ => bail!("{peer}: want rsyslog or syslog-ng"),
         };
         Ok(Self { process, server, root: root.to_owned(), address, listener })
+    }
+
+    /// Starts an agent with these sources.
+    pub(crate) fn with_sources(root: &Path, sources: &str) -> anyhow::Result<Self> {
+        let (server, address) = start_server(root, "127.0.0.1:0")?;
+        let process = agent(root, &address, sources)?;
+        Ok(Self { process, server: Some(server), root: root.to_owned(), address, listener: None })
+    }
+
+    /// Kills the agent, and starts it again.
+    pub(crate) fn restart_agent(&mut self) -> anyhow::Result<()> {
+        self.process.0.kill()?;
+        self.process.0.wait()?;
+        self.process = run_agent(&self.root)?;
+        Ok(())
+    }
+
+    /// Stops the agent where it is, or lets it go on.
+    pub(crate) fn stop_listening(&self, stops: bool) -> anyhow::Result<()> {
+        let signal = if stops { rustix::process::Signal::STOP } else { rustix::process::Signal::CONT };
+        let id = i32::try_from(self.process.0.id())?;
+        let id = rustix::process::Pid::from_raw(id).context("a process")?;
+        Ok(rustix::process::kill_process(id, signal)?)
+    }
+
+    /// How often inotify lost events, as the agent says.
+    pub(crate) fn overflows(&self) -> anyhow::Result<u64> {
+        let config = self.root.join("agent.toml");
+        let output = Command::new(program()?).args(["agent", "status", "--json", "--config"]).arg(config).output()?;
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).context("the status of the agent")?;
+        status["sources"][0]["overflows"].as_u64().with_context(|| format!("no overflows in {status}"))
     }
 
     pub(crate) fn stop_server(&mut self) -> anyhow::Result<()> {
@@ -117,16 +152,15 @@ impl Shipper {
     }
 }
 
-fn agent(root: &Path, address: &str) -> anyhow::Result<Process> {
-    let config = root.join("agent.toml");
-    let text = format!(
-        "[server]\naddress = \"{address}\"\n[agent]\nid = \"bench\"\nstate_dir = {:?}\n[[source.file]]\nname = \"app\"\n\
-         topic = \"app\"\ninclude = [{:?}]\nkey = \"none\"\n",
-        root.join("state"),
-        root.join("logs/*.log")
-    );
-    fs::write(&config, text)?;
-    spawn(Command::new(program()?).args(["agent", "run", "--config"]).arg(config))
+fn agent(root: &Path, address: &str, sources: &str) -> anyhow::Result<Process> {
+    let state = root.join("state");
+    let text = format!("[server]\naddress = \"{address}\"\n[agent]\nid = \"bench\"\nstate_dir = {state:?}\n{sources}");
+    fs::write(root.join("agent.toml"), text)?;
+    run_agent(root)
+}
+
+fn run_agent(root: &Path) -> anyhow::Result<Process> {
+    spawn(Command::new(program()?).args(["agent", "run", "--config"]).arg(root.join("agent.toml")))
 }
 
 fn rsyslog(root: &Path, log: &Path, address: &str) -> anyhow::Result<Process> {

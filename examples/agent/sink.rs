@@ -62,6 +62,10 @@ impl Arrivals {
         Ok(())
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.inner.0.lock().expect("no panic").count
+    }
+
     pub(crate) fn clear(&self) {
         let mut inner = self.inner.0.lock().expect("no panic");
         inner.count = 0;

@@ -212,8 +212,13 @@ impl Broker {
         }
         let Taken { mut first, next, repeated } = self.ask(|done| Operation::Dequeue(taking, done)).await?;
         if repeated {
+            let range = topic.range();
+            if range.is_deleted {
+                // Whether or not any of them were left.
+                return Err(Error::UnknownTopic(topic.name.to_string()));
+            }
             // Retention may have taken some of them since, or all.
-            first = first.max(topic.range().head).min(next);
+            first = first.max(range.head).min(next);
             // What this call found itself when it arrived is not what that one took.
             batches.clear();
             if first < next {

@@ -26,7 +26,7 @@ const KILLS: u64 = 12;
 /// How long a process lives.
 const LIFE_MS: std::ops::RangeInclusive<u64> = 20..=400;
 /// A rotation after so many lines.
-const LINES_IN_A_FILE: u64 = 2000;
+const LINES_IN_A_FILE: u64 = 1000;
 
 /// A process that is killed when it is dropped.
 struct Process(Child);
