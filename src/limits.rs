@@ -107,10 +107,11 @@ pub const LISTEN_BACKLOG: u32 = 4096;
 pub const DEFAULT_INBOUND_BUDGET_BYTES: usize = 32 * MIB;
 /// Bytes read from the log and queued to be sent, over all connections.
 pub const DEFAULT_OUTBOUND_BUDGET_BYTES: usize = 32 * MIB;
-/// Memory that a server takes beside its budgets and the tail cache: code, redb's pages, a group on its way, the index.
-pub const FIXED_MEMORY_BYTES: usize = 24 * MIB;
+/// Memory that a server takes beside its budgets and the tail cache: code, redb's pages, a group on its way, what only the
+/// write-ahead log has, the index.
+pub const FIXED_MEMORY_BYTES: usize = 28 * MIB;
 /// Least memory that a server can be given.
-pub const MIN_MEMORY_BYTES: usize = 60 * MIB;
+pub const MIN_MEMORY_BYTES: usize = 64 * MIB;
 /// Recent blocks kept in memory for consumers that keep up.
 pub const DEFAULT_TAIL_CACHE_BYTES: usize = 12 * MIB;
 /// Time that a graceful shutdown may take.

@@ -22,11 +22,15 @@ pub enum Bug {
     TrimTooMuch,
     /// The write-ahead log is written over before the journal has what is in it.
     ReuseLog,
+    /// What is found in the write-ahead log is taken for durable.
+    TrustLog,
+    /// Of a half of the write-ahead log with blocks of two segments only the last is folded before it is written over.
+    FoldLastOnly,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::SkipSync,
         Self::AckBeforeCommit,
         Self::SkipChecksum,
@@ -36,6 +40,8 @@ impl Bug {
         Self::SkipDirectorySync,
         Self::TrimTooMuch,
         Self::ReuseLog,
+        Self::TrustLog,
+        Self::FoldLastOnly,
     ];
 }
 

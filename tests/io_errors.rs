@@ -56,6 +56,11 @@ fn short() -> usize {
     std::env::var("CONNECTIFY_IO_ROUNDS").map_or(SHORT, |rounds| rounds.parse().expect("a number of rounds"))
 }
 
+/// How many faults there are at least: as many as of the others, in a run that is long enough for that.
+fn least(of_a_short_run: u64) -> u64 {
+    if short() > SHORT { OPERATIONS - 1 } else { of_a_short_run }
+}
+
 /// The same while files are opened and read that a run left.
 fn while_it_opens(seed: u64, work: &'static [DiskWork]) -> (u64, u64) {
     let (mut faults, mut did_not_open) = (0, 0);
@@ -128,7 +133,7 @@ fn a_file_cannot_be_made_longer_or_shorter() {
     for sticky in [false, true] {
         let all = while_it_runs(4, short(), SET_LEN, ErrorKind::Other, sticky);
         eprintln!("{all:?}");
-        assert!(all.faults > MIN_SET_LEN && all.read_meanwhile == all.faults, "{all:?}");
+        assert!(all.faults > least(MIN_SET_LEN) && all.read_meanwhile == all.faults, "{all:?}");
     }
 }
 
@@ -137,7 +142,7 @@ fn a_name_cannot_be_made_or_changed() {
     for sticky in [false, true] {
         let all = while_it_runs(5, short(), NAMES, ErrorKind::Other, sticky);
         eprintln!("{all:?}");
-        assert!(all.faults > MIN_NAMES && all.read_meanwhile > 0, "{all:?}");
+        assert!(all.faults > least(MIN_NAMES) && all.read_meanwhile > 0, "{all:?}");
     }
 }
 

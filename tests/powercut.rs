@@ -43,17 +43,8 @@ fn every_subset_of_what_was_not_synced_is_survived() {
 /// The test of the tests: each bug breaks a promise, and is found by one of 10 seeds.
 #[test]
 fn each_planted_bug_is_found() {
-    let here = [
-        Bug::SkipSync,
-        Bug::AckBeforeCommit,
-        Bug::NoDedupe,
-        Bug::ReadAhead,
-        Bug::CursorFirst,
-        Bug::SkipDirectorySync,
-        Bug::TrimTooMuch,
-        Bug::ReuseLog,
-    ];
-    for bug in here {
+    // Damage is not of power cuts: `tests/bitrot.rs` has that one.
+    for bug in Bug::ALL.into_iter().filter(|bug| *bug != Bug::SkipChecksum) {
         let found =
             (1..=10).find_map(|seed| Campaign { planted: Planted::one(bug), ..campaign(seed, 300) }.run(|_| {}).err());
         assert!(found.is_some(), "{bug:?} was not found");

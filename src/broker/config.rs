@@ -23,7 +23,7 @@ pub struct BrokerConfig {
     pub tail_cache_bytes: usize,
     /// The file that small groups are written to first. Default: 4 MiB.
     pub wal_bytes: usize,
-    /// Where segments are prepared, sealed and removed, and old records read. Default: on threads.
+    /// Where the store works behind the writer, and old records are read. Default: on threads.
     pub background: Background,
     /// Default: none.
     pub planted: Planted,

@@ -128,7 +128,7 @@ impl Broker {
         let reader = reader.clone();
         let read = match self.background {
             Background::Thread => tokio::task::spawn_blocking(move || reader.read(topic, from, max_bytes)).await,
-            Background::Inline => Ok(reader.read(topic, from, max_bytes)),
+            Background::Inline | Background::Deferred(_) => Ok(reader.read(topic, from, max_bytes)),
         };
         drop(permit);
         match read {

@@ -289,6 +289,6 @@ fn recover(
 
 fn out_of_room(engine: &dyn Engine, reserve: u64, bytes: usize) -> Option<Error> {
     let free = engine.free_bytes()?;
-    let wanted = reserve.saturating_add(bytes as u64 * WRITE_AMPLIFICATION);
+    let wanted = reserve.saturating_add((bytes as u64 + engine.owed_bytes()) * WRITE_AMPLIFICATION);
     (free < wanted).then_some(Error::DiskFull { free, reserve })
 }

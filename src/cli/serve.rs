@@ -54,7 +54,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     credentials_file: Option<PathBuf>,
 
-    /// Memory of the whole server, about, at least 60MiB: what it does not need itself is divided among requests, what
+    /// Memory of the whole server, about, at least 64MiB: what it does not need itself is divided among requests, what
     /// is read to be sent, and recent records [default: each has a bound of its own, together about 100MiB]
     #[arg(long, value_name = "BYTES", conflicts_with = "tail_cache_bytes")]
     memory: Option<ByteSize>,

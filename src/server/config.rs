@@ -106,7 +106,7 @@ impl ServerConfig {
     }
 
     /// Memory of the whole server: what it does not need itself is divided among requests, what is read to be sent, and
-    /// the newest records. A target, not a limit that the system enforces. At least 60 MiB. Default: each has its own.
+    /// the newest records. A target, not a limit that the system enforces. At least 64 MiB. Default: each has its own.
     #[must_use]
     pub fn with_memory_bytes(self, bytes: usize) -> Self {
         let divided = bytes.max(MIN_MEMORY_BYTES) - FIXED_MEMORY_BYTES;
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn memory_is_divided_and_each_part_has_what_it_needs() {
         const MIB: usize = 1024 * 1024;
-        for (given, memory) in [(0, 60), (60, 60), (64, 64), (100, 100), (4096, 4096)] {
+        for (given, memory) in [(0, 64), (60, 64), (64, 64), (100, 100), (4096, 4096)] {
             let config = ServerConfig::default().with_memory_bytes(given * MIB);
             let (inbound, outbound, tail) =
                 (config.inbound_budget_bytes, config.outbound_budget_bytes, config.tail_cache_bytes);

@@ -54,6 +54,9 @@ pub trait Engine: Send {
     /// Bytes left for the engine's files; `None` where there is no such bound.
     fn free_bytes(&self) -> Option<u64>;
 
+    /// Bytes that were committed and take their room on the disk later.
+    fn owed_bytes(&self) -> u64;
+
     /// Ends the engine so that the next open has nothing to repair.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The keeper: a thread that folds, prepares the next segment, seals full ones, removes dead ones and rewrites in between.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -53,7 +53,18 @@ enum Jobs {
     Thread(Sender<Job>),
     /// They are done at once.
     Inline(Box<Mutex<Worker>>),
+    Deferred(Box<Mutex<Deferred>>),
     Stopped,
+}
+
+/// Jobs that are done later, by whoever commits.
+struct Deferred {
+    worker: Worker,
+    queue: VecDeque<Job>,
+    /// Of an xorshift generator.
+    chance: u64,
+    /// Turns in which nothing is done, to come.
+    idle: u64,
 }
 
 impl Keeper {
@@ -73,8 +84,15 @@ impl Keeper {
             unreadable: HashSet::new(),
             planted: options.planted,
         };
-        if options.background == Background::Inline {
-            return Ok(Self { jobs: Jobs::Inline(Box::new(Mutex::new(worker))), shared, thread: None });
+        match options.background {
+            Background::Thread => {}
+            Background::Inline => {
+                return Ok(Self { jobs: Jobs::Inline(Box::new(Mutex::new(worker))), shared, thread: None });
+            }
+            Background::Deferred(seed) => {
+                let deferred = Deferred { worker, queue: VecDeque::new(), chance: seed | 1, idle: 0 };
+                return Ok(Self { jobs: Jobs::Deferred(Box::new(Mutex::new(deferred))), shared, thread: None });
+            }
         }
         let (jobs, queue) = channel();
         let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || worker.run(&queue));
@@ -87,7 +105,15 @@ impl Keeper {
             // The thread ends only after a failure, which `check` reports.
             Jobs::Thread(jobs) => drop(jobs.send(job)),
             Jobs::Inline(worker) => worker.lock().expect("no panic while it is locked").work_at_once(job),
+            Jobs::Deferred(deferred) => deferred.lock().expect("no panic while it is locked").queue.push_back(job),
             Jobs::Stopped => {}
+        }
+    }
+
+    /// Lets deferred work go on, or not.
+    pub(super) fn turn(&self) {
+        if let Jobs::Deferred(deferred) = &self.jobs {
+            deferred.lock().expect("no panic while it is locked").turn();
         }
     }
 
@@ -137,7 +163,9 @@ impl Keeper {
 
     /// Stops the thread after the jobs that it was given.
     pub(super) fn stop(&mut self) -> Result<(), StorageError> {
-        self.jobs = Jobs::Stopped;
+        if let Jobs::Deferred(deferred) = std::mem::replace(&mut self.jobs, Jobs::Stopped) {
+            deferred.into_inner().expect("no panic while it is locked").finish();
+        }
         if let Some(thread) = self.thread.take() {
             thread.join().map_err(|_| StorageError::Background("the keeper thread panicked".to_owned()))?;
         }
@@ -149,6 +177,41 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         // Whoever wants to know calls `stop`.
         drop(self.stop());
+    }
+}
+
+impl Deferred {
+    /// Does nothing, a job, or a step of a rewrite: nobody can tell what a thread would come to.
+    fn turn(&mut self) {
+        self.chance ^= self.chance << 13;
+        self.chance ^= self.chance >> 7;
+        self.chance ^= self.chance << 17;
+        if self.idle > 0 || self.worker.has_failed() {
+            self.idle = self.idle.saturating_sub(1);
+            return;
+        }
+        match self.chance >> 60 {
+            0..2 => return self.idle = self.chance % 30,
+            2..6 => return,
+            _ => {}
+        }
+        let worker = &mut self.worker;
+        let done = match self.queue.pop_front() {
+            Some(job) => guarded(|| worker.work(job)),
+            None => guarded(|| worker.step()),
+        };
+        if let Err(error) = done {
+            worker.fail(&error);
+        }
+    }
+
+    /// Does the jobs that are left, as the thread does.
+    fn finish(mut self) {
+        while let Some(job) = self.queue.pop_front().filter(|_| !self.worker.has_failed()) {
+            if let Err(error) = guarded(|| self.worker.work(job)) {
+                self.worker.fail(&error);
+            }
+        }
     }
 }
 
@@ -196,6 +259,10 @@ impl Worker {
         }
     }
 
+    fn has_failed(&self) -> bool {
+        self.shared.failure.lock().expect("no panic while it is locked").is_some()
+    }
+
     fn fail(&self, error: &StorageError) {
         let failure = error.with_causes();
         tracing::error!(error = failure, "background work on the data files failed");
@@ -204,7 +271,7 @@ impl Worker {
 
     fn work(&mut self, job: Job) -> Result<(), StorageError> {
         match job {
-            Job::Fold(segment) => segment.fold(&[], self.planted),
+            Job::Fold(segment) => segment.fold(self.planted),
             Job::Prepare(number) => {
                 let segment = Arc::new(LiveSegment::create(self.volume.as_ref(), number)?);
                 *self.shared.prepared.lock().expect("no panic while it is locked") = Some(segment);
@@ -212,7 +279,7 @@ impl Worker {
             }
             Job::Seal(live, snapshot) => {
                 self.runs.insert(live.id().number, live.index().len());
-                live.fold(&[], self.planted)?;
+                live.fold(self.planted)?;
                 seal::seal(&self.volume, &self.segments, &live, snapshot)?;
                 self.shared.sealing.fetch_sub(1, SeqCst);
                 Ok(())

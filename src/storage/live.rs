@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
@@ -20,7 +20,7 @@ use super::{
     journal, tables,
 };
 use crate::{
-    limits::ACTIVE_CACHE_BYTES,
+    limits::{ACTIVE_CACHE_BYTES, MAX_GROUP_BYTES},
     planted::{Bug, Planted},
     record::{Offset, TopicId},
 };
@@ -175,12 +175,13 @@ impl LiveSegment {
     }
 
     pub(super) fn file(&self) -> RwLockReadGuard<'_, LiveFile> {
-        self.file.read().expect("no panic while the file is locked")
+        self.file.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For sealing: waits for readers, and keeps others out until the guard is dropped.
     pub(super) fn file_mut(&self) -> RwLockWriteGuard<'_, LiveFile> {
-        self.file.write().expect("no panic while the file is locked")
+        // The database may panic while it closes: then there is no file any more.
+        self.file.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets go of the file, so that another engine may open it. Its index stays, for what is in the cache.
@@ -219,17 +220,55 @@ impl LiveSegment {
         self.young().blocks = blocks.into();
     }
 
-    /// Writes the blocks that only the write-ahead log has into the file, and a block behind them, durably. Only the writer
-    /// has such a block; readers do not see it yet.
-    pub(super) fn fold(&self, block: &[u8], planted: Planted) -> Result<(), StorageError> {
-        let _one_at_a_time = self.folding.lock().expect("no panic while it is locked");
-        let (start, blocks) = {
-            let young = self.young();
-            (young.start, young.blocks.iter().cloned().collect::<Vec<_>>())
-        };
-        if blocks.is_empty() && block.is_empty() {
-            return Ok(());
+    /// Bytes that only the write-ahead log has.
+    pub(super) fn young_bytes(&self) -> u64 {
+        self.young().blocks.iter().map(|block| block.len() as u64).sum()
+    }
+
+    /// Writes the blocks that only the write-ahead log has into the file, durably.
+    pub(super) fn fold(&self, planted: Planted) -> Result<(), StorageError> {
+        self.fold_with(&[], planted)
+    }
+
+    /// [`LiveSegment::fold`], and a block behind them. Only the writer has such a block; readers do not see it yet.
+    pub(super) fn fold_with(&self, block: &[u8], planted: Planted) -> Result<(), StorageError> {
+        // A panic of the database leaves what was not folded where it is.
+        let _one_at_a_time = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not what comes meanwhile: that would go on for as long as anything comes.
+        let upto = self.folded() + self.young_bytes();
+        loop {
+            let (position, older, count) = self.oldest_young(MAX_GROUP_BYTES);
+            let is_last = older.len() + block.len() <= MAX_GROUP_BYTES || older.is_empty();
+            let block = if is_last { block } else { &[] };
+            if older.is_empty() && block.is_empty() {
+                return Ok(());
+            }
+            self.commit(position, &older, block, planted)?;
+            let mut young = self.young();
+            young.start = position + (older.len() + block.len()) as u64;
+            young.blocks.drain(..count);
+            if is_last && young.start >= upto {
+                return Ok(());
+            }
         }
+    }
+
+    /// The first blocks that are not in the file: where they begin, their bytes, and how many they are. At least one, if
+    /// there is one, and about `max_bytes`.
+    fn oldest_young(&self, max_bytes: usize) -> (u64, Vec<u8>, usize) {
+        let young = self.young();
+        let mut bytes = 0;
+        let fits = young.blocks.iter().take_while(|block| {
+            let is_first = bytes == 0;
+            bytes += block.len();
+            is_first || bytes <= max_bytes
+        });
+        let blocks: Vec<_> = fits.cloned().collect();
+        (young.start, blocks.concat(), blocks.len())
+    }
+
+    /// Writes two neighbours into the journal, with one commit.
+    fn commit(&self, position: u64, first: &[u8], second: &[u8], planted: Planted) -> Result<(), StorageError> {
         let file = self.file();
         let LiveFile::Open(database) = &*file else { return Err(StorageError::Closed) };
         // One phase: redb flips to the new root with the same sync that makes it durable.
@@ -237,15 +276,9 @@ impl LiveSegment {
         if planted.has(Bug::SkipSync) {
             txn.set_durability(Durability::None)?;
         }
-        let older = blocks.concat();
-        let position = start + older.len() as u64;
-        journal::write(&txn, start, &older)?;
-        journal::write(&txn, position, block)?;
-        txn.commit()?;
-        let mut young = self.young();
-        young.start = position + block.len() as u64;
-        young.blocks.drain(..blocks.len());
-        Ok(())
+        journal::write(&txn, position, first)?;
+        journal::write(&txn, position + first.len() as u64, second)?;
+        Ok(txn.commit()?)
     }
 
     /// Lets readers see the batches of a block that is durable at `position`.

@@ -11,7 +11,7 @@
 //!         v
 //! active segment (a redb file)               sealed segments (redb files, read-only)
 //!   journal   position -> chunk of a block     journal
-//!   meta      format, number                   index     (topic, base offset) -> runs
+//!   meta      format                           index     (topic, base offset) -> runs
 //!                                              topics    which offsets are here
 //!                                              snapshot  the broker's state when the segment ended
 //!         | replayed at open                   meta
@@ -31,6 +31,7 @@ mod error;
 #[cfg(test)]
 mod faulty_volume;
 mod files;
+mod frames;
 mod guard;
 mod index;
 mod journal;

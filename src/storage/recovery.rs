@@ -1,7 +1,7 @@
 //! Opening a volume: which segments there are, the state that the sealed ones end with, what only the write-ahead log has of
 //! the live ones, and a scan of them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use redb::{Database, Durability, ReadableDatabase};
@@ -10,6 +10,7 @@ use super::{
     Recovery, StorageError, Volume,
     block::{BatchPlace, Entry, Front, front},
     files::{self, FileId},
+    frames::{Frames, WAL, corrupted},
     guard::guarded,
     index::MemoryIndex,
     journal,
@@ -17,7 +18,6 @@ use super::{
     rewrite,
     sealed::{self, Opened, SealedSegment},
     tables,
-    wal::{Frames, WAL},
 };
 use crate::record::BatchHeader;
 
@@ -58,8 +58,7 @@ pub(super) fn recover(
             Opening::Live(database) => live.push((id, database)),
         }
     }
-    let last = live.last().map(|(id, _)| id.number).or(sealed.last().map(|segment| segment.id().number));
-    let log = log(volume.as_ref(), &live, last)?;
+    let log = log(volume.as_ref(), sealed.last().map(|segment| segment.id().number), &live)?;
     if after_failure && let Some(last) = sealed.pop() {
         // The commit that failed may be the one that sealed it: then the system has it, and the disk may not.
         let copied = guarded(|| rewrite::write_anew(volume, last.clone()));
@@ -84,11 +83,9 @@ pub(super) fn recover(
             true => guarded(|| write_anew(volume.as_ref(), id, database)).map_err(|error| error.in_file(&id.name()))?,
             false => (id, database),
         };
-        let scanned = guarded(|| {
-            let folded = journal::end(&database.begin_read()?)?;
-            let young = log.as_ref().map_or(Ok(Vec::new()), |log| log.missing(id.number, folded))?;
-            scan(id, database, folded, young, into)
-        });
+        let folded = guarded(|| journal::end(&database.begin_read()?)).map_err(|error| error.in_file(&id.name()))?;
+        let young = log.as_ref().map_or(Ok(Vec::new()), |log| log.missing(id.number, folded))?;
+        let scanned = guarded(|| scan(id, database, folded, young, into));
         let (segment, end) = scanned.map_err(|error| error.in_file(&id.name()))?;
         let state = (at < last).then(|| into.state());
         found.push(Live { segment: Arc::new(segment), end, state });
@@ -97,21 +94,35 @@ pub(super) fn recover(
 }
 
 /// The write-ahead log. It may be missing where no live segment has had one.
-fn log(volume: &dyn Volume, live: &[(FileId, Database)], last: Option<u64>) -> Result<Option<Frames>, StorageError> {
-    let corrupted = |what: String| StorageError::Corrupted(format!("{WAL}: {what}"));
-    let Some(log) = guarded(|| Frames::read(volume))? else {
+fn log(volume: &dyn Volume, sealed: Option<u64>, live: &[(FileId, Database)]) -> Result<Option<Frames>, StorageError> {
+    let numbers = live.iter().map(|(id, _)| id.number);
+    let before = sealed.into_iter().chain(numbers.clone());
+    if let Some((before, _)) =
+        before.zip(numbers.clone().skip(usize::from(sealed.is_none()))).find(|(a, b)| a + 1 != *b)
+    {
+        return Err(StorageError::Corrupted(format!("segment {} is missing", before + 1)));
+    }
+    let Some(file) = volume.open_log(WAL)? else {
         for (_, database) in live {
             if guarded(|| tables::has_log(&database.begin_read()?))? {
-                return Err(corrupted("it is missing".to_owned()));
+                return Err(corrupted("it is missing"));
             }
         }
         return Ok(None);
     };
-    match log.last_segment() {
-        Some(number) if last.is_some_and(|last| number > last) => {
-            Err(corrupted(format!("it has blocks of segment {number}, which is missing")))
-        }
-        _ => Ok(Some(log)),
+    let log = guarded(|| Frames::read(file.as_ref()))?;
+    let is_known =
+        |number: u64| sealed.is_some_and(|sealed| number <= sealed) || numbers.clone().any(|it| it == number);
+    if let Some(frame) = log.all().iter().find(|frame| !is_known(frame.segment)) {
+        return Err(corrupted(format_args!("it has blocks of segment {}, which is missing", frame.segment)));
+    }
+    let mut ends = HashMap::new();
+    for (id, database) in live {
+        ends.insert(id.number, guarded(|| journal::end(&database.begin_read()?))?);
+    }
+    match log.gap(|segment| ends.get(&segment).copied().unwrap_or(u64::MAX)) {
+        Some(gap) => Err(corrupted(format_args!("frames {} to {} are missing", gap.start, gap.end - 1))),
+        None => Ok(Some(log)),
     }
 }
 
@@ -184,7 +195,7 @@ fn scan(
     }
     young.iter().try_for_each(|block| scan.take(block))?;
     if !scan.pending.is_empty() {
-        return Err(StorageError::Corrupted(format!("{WAL}: a block of it ends inside an entry")));
+        return Err(corrupted("a block of it ends inside an entry"));
     }
     let Scan { index, position, .. } = scan;
     Ok((LiveSegment::recovered(id, database, index, young, folded), position))

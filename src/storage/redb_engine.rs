@@ -7,13 +7,14 @@ use bytes::Bytes;
 use super::{
     Block, Engine, LiveHeads, LogReader, Recovery, Snapshot, StorageError, Volume,
     cache::TailCache,
+    frames::Frames,
     guard::guarded,
     keeper::Keeper,
     live::LiveSegment,
     reader::RedbReader,
     recovery::{self, Found, Live},
     segments::{Segment, Segments},
-    wal::{Frames, Wal},
+    wal::Wal,
 };
 use crate::{
     limits::{DEFAULT_SEGMENT_BYTES, DEFAULT_SEGMENT_RUNS, DEFAULT_TAIL_CACHE_BYTES, WAL_BYTES},
@@ -30,13 +31,12 @@ pub struct EngineOptions {
     pub segment_runs: usize,
     /// Memory for the blocks committed last. Default: 12 MiB.
     pub tail_cache_bytes: usize,
-    /// The file that small blocks are written to first. They are in memory, too, until the journal has them: at most so
-    /// many bytes. Default: 4 MiB.
+    /// The file that small blocks are written to first. They are in memory, too, until the journal has them. Default: 4 MiB.
     pub wal_bytes: usize,
     /// A write or a sync failed since the machine was started: what is read from files that were not sealed may never
     /// have reached the disk, so they are written anew. Default: no.
     pub after_failure: bool,
-    /// Where segments are prepared, sealed, removed and rewritten. Default: on a thread.
+    /// Where blocks are folded, and segments prepared, sealed, removed and rewritten. Default: on a thread.
     pub background: Background,
     /// Default: none.
     pub planted: Planted,
@@ -50,6 +50,9 @@ pub enum Background {
     Thread,
     /// At once, in the call that asks for it: slow, but the same every time, for tests.
     Inline,
+    /// A piece of it now and then, when something is committed, and sometimes for long none: as late as on a thread.
+    /// Two runs of one number are the same.
+    Deferred(u64),
 }
 
 impl Default for EngineOptions {
@@ -92,13 +95,11 @@ impl Active {
     /// Makes a block durable at the end of the journal. Readers do not see it yet.
     fn write(&mut self, block: &Bytes, planted: Planted) -> Result<(), StorageError> {
         if !self.wal.takes(block.len()) {
-            return self.segment.fold(block, planted);
+            return self.segment.fold_with(block, planted);
         }
-        let full = self.wal.append(&self.segment, self.end, block)?;
+        let to_fold = self.wal.append(&self.segment, self.end, block)?;
         self.segment.keep(block.clone());
-        if let Some(segment) = full {
-            self.keeper.fold(segment);
-        }
+        to_fold.into_iter().for_each(|segment| self.keeper.fold(segment));
         Ok(())
     }
 }
@@ -120,10 +121,10 @@ impl RedbEngine {
     fn log(&self, live: &[Live], found: Option<Frames>) -> Result<Wal, StorageError> {
         let EngineOptions { wal_bytes, after_failure, planted, .. } = self.options;
         let segments: Vec<_> = live.iter().map(|live| live.segment.clone()).collect();
-        match found.filter(|found| !after_failure && found.len() == wal_bytes as u64) {
+        match found.filter(|found| !after_failure && found.header().len == wal_bytes as u64) {
             Some(found) => Wal::resume(self.volume.as_ref(), &found, &segments, planted),
             None => {
-                segments.iter().try_for_each(|segment| segment.fold(&[], planted))?;
+                segments.iter().try_for_each(|segment| segment.fold(planted))?;
                 Wal::create(self.volume.as_ref(), wal_bytes, planted)
             }
         }
@@ -172,6 +173,7 @@ impl Engine for RedbEngine {
 
     fn commit(&mut self, block: Block) -> Result<(), StorageError> {
         let active = self.active.as_mut().expect("recover comes first");
+        active.keeper.turn();
         active.keeper.check()?;
         let planted = self.options.planted;
         let (bytes, batches) = block.finish();
@@ -228,12 +230,16 @@ impl Engine for RedbEngine {
         self.volume.free_bytes()
     }
 
+    fn owed_bytes(&self) -> u64 {
+        self.active().segment.young_bytes()
+    }
+
     fn close(mut self: Box<Self>) -> Result<(), StorageError> {
         let Some(mut active) = self.active.take() else {
             return Ok(());
         };
         let stopped = active.keeper.stop();
-        let folded = stopped.and_then(|()| guarded(|| active.segment.fold(&[], self.options.planted)));
+        let folded = stopped.and_then(|()| guarded(|| active.segment.fold(self.options.planted)));
         folded.and(self.segments.close_live())
     }
 }

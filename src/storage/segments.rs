@@ -84,11 +84,14 @@ impl Segments {
     pub(super) fn close_live(&self) -> Result<(), StorageError> {
         let segments = self.read();
         let live = segments.values().filter_map(|segment| match segment {
-            Segment::Live(live) => Some(live),
+            Segment::Live(live) => Some(live.clone()),
             Segment::Sealed(_) => None,
         });
+        let live: Vec<_> = live.collect();
+        // Whoever seals has the file first, and then the map.
+        drop(segments);
         // All are closed, whatever becomes of the first one.
-        live.map(|live| live.close()).fold(Ok(()), Result::and)
+        live.iter().map(|live| live.close()).fold(Ok(()), Result::and)
     }
 
     /// Counts a read of a sealed segment, and lets go of the file that was read longest ago when too many are open.

@@ -54,6 +54,11 @@ impl Cutter {
         }
     }
 
+    /// Whether a sync comes next: then as much is open as will be.
+    pub(super) fn is_before_sync(&self) -> bool {
+        matches!(self.ops.as_slice().first(), Some(Op::Sync { .. } | Op::SyncDirectory))
+    }
+
     /// How many operations there are whose fate is open.
     pub(super) fn open(&self) -> usize {
         self.names.len() + self.files.values().map(Vec::len).sum::<usize>()

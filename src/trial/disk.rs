@@ -106,6 +106,8 @@ struct State {
     bad_sectors: Option<(Inode, Range<u64>)>,
     /// Whether the directory is synced in vain, as if nobody had asked for it.
     skips_directory_syncs: bool,
+    /// So many operations until the process that uses it is killed, if it is.
+    lives: Option<u64>,
 }
 
 /// Called when a sync begins, before anything is durable by it.
@@ -173,6 +175,17 @@ impl SimDisk {
         self.state().free
     }
 
+    /// Has the process that uses it killed after so many operations more: none of those behind them happens. What it wrote
+    /// before stays with the system, synced or not.
+    pub(super) fn kill_after(&self, operations: u64) {
+        self.state().lives = Some(operations);
+    }
+
+    /// Another process uses it.
+    pub(super) fn revive(&self) {
+        self.state().lives = None;
+    }
+
     /// From now on the directory is synced in vain.
     pub(super) fn skip_directory_syncs(&self) {
         self.state().skips_directory_syncs = true;
@@ -205,6 +218,11 @@ impl SimDisk {
 impl State {
     /// Whether the next operation fails.
     fn try_one(&mut self, work: DiskWork) -> io::Result<()> {
+        match &mut self.lives {
+            Some(0) => return Err(io::Error::other("the process was killed")),
+            Some(lives) if work != DiskWork::Read => *lives -= 1,
+            _ => {}
+        }
         let Some(fault) = self.fault.filter(|fault| fault.work.contains(&work)) else {
             return Ok(());
         };
@@ -261,6 +279,9 @@ impl StorageBackend for SimFile {
         }
         let mut state = self.disk.state();
         let (inode, tried) = (self.inode, state.try_one(DiskWork::Sync));
+        if state.lives == Some(0) && tried.is_err() {
+            return tried;
+        }
         state.ops.push(if tried.is_ok() { Op::Sync { inode } } else { Op::Forget { inode } });
         tried
     }

@@ -166,12 +166,13 @@ impl Campaign {
         Ok(report)
     }
 
-    /// One run, and cuts at every sync of it and at many operations between.
+    /// One run, every other one with kills and with background work that comes late, and cuts before and behind every sync of it and at many operations between.
     fn run_one(&self, seed: u64, report: &mut Report) -> Result<(), Failure> {
         let mut rng = Rng::new(seed);
         let fail = |cut, second, what| Failure { seed, cut, second, what };
         let run = catch_unwind(AssertUnwindSafe(|| {
-            let mut run = Run::begin(SimDisk::default(), self.planted, Rng::new(rng.number()))?;
+            let begin = if seed.is_multiple_of(2) { Run::begin } else { Run::begin_roughly };
+            let mut run = begin(SimDisk::default(), self.planted, Rng::new(rng.number()))?;
             run.steps(STEPS);
             Ok::<_, crate::broker::Error>(run)
         }));
@@ -184,8 +185,9 @@ impl Campaign {
         let mut cutter = Cutter::new(run.disk.story());
         for cut in 0..=end {
             cutter.advance(cut);
-            // What a sync made durable is looked at once more right behind it.
-            if cutter.open() > 1 && !rng.percent(40) {
+            // Right behind a sync little is open.
+            let is_at_sync = cutter.open() <= 1 || cutter.is_before_sync();
+            if !is_at_sync && !rng.percent(40) {
                 continue;
             }
             let known = Known::at(&run, cut);

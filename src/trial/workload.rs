@@ -25,8 +25,8 @@ use crate::{
 
 /// Small, so that a short run rolls, seals, trims and rewrites.
 const SEGMENT_BYTES: u64 = 12 * 1024;
-/// A header and twice two frames, so that groups are folded, written over, and too large for it.
-const WAL_BYTES: usize = (1 + 2 * 2) * 4096;
+/// Headers and twice two frames, so that groups are folded, written over, and too large for it.
+const WAL_BYTES: usize = (2 + 2 * 2) * 4096;
 /// Of the topic that forgets.
 const RETENTION_BYTES: u64 = 14 * 1024;
 pub(super) const FORGETFUL_TOPIC: &str = "forgetful";
@@ -39,9 +39,17 @@ const LASTING_WRITERS: usize = 5;
 pub(super) const ROOM: Room = Room { bytes: 1 << 20, per_batch: 5 };
 /// Steps with the same kind of work.
 const FOCUS_STEPS: usize = 10;
+/// Of a hundred steps, so many end with the process being killed, within so many operations of the disk, where there are
+/// kills.
+const KILL_PERCENT: u64 = 4;
+const KILLED_WITHIN: u64 = 6;
 
 /// Opens the store on a disk.
 pub(super) fn open(disk: &SimDisk, planted: Planted) -> Result<Stepped, StorageError> {
+    open_with(disk, planted, Background::Inline)
+}
+
+fn open_with(disk: &SimDisk, planted: Planted, background: Background) -> Result<Stepped, StorageError> {
     if planted.has(Bug::SkipDirectorySync) {
         disk.skip_directory_syncs();
     }
@@ -50,7 +58,7 @@ pub(super) fn open(disk: &SimDisk, planted: Planted) -> Result<Stepped, StorageE
         wal_bytes: WAL_BYTES,
         tail_cache_bytes: 32 * 1024,
         reserve_bytes: 0,
-        background: Background::Inline,
+        background,
         planted,
         ..BrokerConfig::default()
     };
@@ -91,6 +99,10 @@ pub(super) struct Run {
     calls: u64,
     /// Whether only the topic that forgets is appended to, so that whole segments die.
     is_focused: bool,
+    /// Whether the process is killed now and then, and started again.
+    has_kills: bool,
+    background: Background,
+    planted: Planted,
 }
 
 fn name(name: &str) -> TopicName {
@@ -125,7 +137,17 @@ fn later<T: 'static>(
 impl Run {
     /// Begins: topics, producers, consumers. An error of the store ends the run.
     pub(super) fn begin(disk: SimDisk, planted: Planted, rng: Rng) -> Result<Self, Error> {
-        let store = open(&disk, planted).map_err(|_| Error::StorageFailed)?;
+        Self::begin_with(disk, planted, rng, Background::Inline)
+    }
+
+    /// The same, with the background work as late as on a thread, and the process killed now and then and started again.
+    pub(super) fn begin_roughly(disk: SimDisk, planted: Planted, mut rng: Rng) -> Result<Self, Error> {
+        let background = Background::Deferred(rng.number());
+        Self::begin_with(disk, planted, rng, background).map(|run| Self { has_kills: true, ..run })
+    }
+
+    fn begin_with(disk: SimDisk, planted: Planted, rng: Rng, background: Background) -> Result<Self, Error> {
+        let store = open_with(&disk, planted, background).map_err(|_| Error::StorageFailed)?;
         let history = Arc::new(Mutex::new(History::default()));
         let mut run = Self {
             disk,
@@ -139,6 +161,9 @@ impl Run {
             topics_made: 0,
             calls: 0,
             is_focused: false,
+            has_kills: false,
+            background,
+            planted,
         };
         run.watch();
         for (number, topic) in TOPICS.into_iter().cycle().take(LASTING_WRITERS).enumerate() {
@@ -196,12 +221,55 @@ impl Run {
                 };
                 settle.extend(settling);
             }
+            let is_killed = self.has_kills && self.rng.percent(KILL_PERCENT);
+            if is_killed {
+                self.disk.kill_after(self.rng.below(KILLED_WITHIN));
+            }
             self.store.step();
             settle.into_iter().for_each(|settle| settle(self));
+            if is_killed {
+                self.start_again();
+            }
             for topic in self.store.broker().topics("", 100).0 {
                 self.heads.push((began, topic.name.to_string(), topic.range().head.0));
             }
         }
+    }
+
+    /// The process is killed, and started again: what it wrote is there, though the disk may not have it. Clients send again
+    /// what was not answered.
+    fn start_again(&mut self) {
+        self.disk.on_sync(None);
+        self.disk.kill_after(0);
+        let elsewhere = Stepped::open(Place::Memory, BrokerConfig::default()).expect("in memory");
+        drop(std::mem::replace(&mut self.store, elsewhere));
+        self.disk.revive();
+        self.store = open_with(&self.disk, self.planted, self.background)
+            .unwrap_or_else(|error| panic!("it does not open after a kill: {}", error.with_causes()));
+        self.watch();
+        let states = self.store.producers();
+        let mut settle = Vec::new();
+        for at in 0..self.writers.len() {
+            let writer = &mut self.writers[at];
+            let Some(state) = states.iter().find(|state| state.id == writer.state.id) else { continue };
+            let stored = state.last_sequence.0;
+            let topic = writer.state.topic;
+            match writer.last.clone() {
+                // The batch before it is gone, too: nobody waits for either.
+                Some((_, batch)) if batch.header().sequence.start.0 > stored => {
+                    (writer.next, writer.last) = (stored, None);
+                }
+                Some((records, batch)) if self.rng.percent(70) => {
+                    settle.push(self.send(records, vec![(topic, batch)], Vec::new()));
+                }
+                Some((_, batch)) if batch.header().sequence.end.0 > stored => {
+                    (writer.next, writer.last) = (stored, None);
+                }
+                _ => {}
+            }
+        }
+        self.store.step();
+        settle.into_iter().for_each(|settle| settle(self));
     }
 
     /// One append with batches for so many topics; with two, a cursor moves in the same instant.

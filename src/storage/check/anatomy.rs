@@ -1,4 +1,4 @@
-//! What each byte of a segment file is: for tests that damage every kind of byte, and not whichever is the most frequent.
+//! What each byte of a file is: for tests that damage every kind of byte, and not whichever is the most frequent.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -10,7 +10,7 @@ use crate::{
     record::{BatchHeader, Offset, TopicId},
     storage::{
         block::{CHECKED_BATCH_BYTES, ENTRY_HEADER_BYTES, Entry, Front, front},
-        wal::{self, Frames},
+        frames::{self, Frames, Header},
     },
 };
 
@@ -162,21 +162,24 @@ impl Anatomy {
     /// Takes the write-ahead log apart; `folded`: where the journal in the file of a segment ends. `None`: it is damaged.
     #[must_use]
     pub fn of_log(bytes: &[u8], folded: impl Fn(u64) -> u64) -> Option<Self> {
-        let (frames, None) = Frames::salvage(bytes.to_vec()).ok()? else { return None };
+        let (log, None) = Frames::salvage(bytes.to_vec()).ok()? else { return None };
         let mut anatomy = Self::empty(SegmentKind::Log, bytes);
-        wal::header_places().for_each(|place| anatomy.mark(place, ByteClass::LogHeader));
-        let frames = frames.all();
-        for frame in frames {
-            let end = frame.at + wal::FRAME_HEADER_BYTES + frame.block.len();
+        for at in Header::places(bytes.len() as u64) {
+            let at = usize::try_from(at).ok()?;
+            anatomy.mark(at..at + 32, ByteClass::LogHeader);
+        }
+        let found = log.all();
+        for frame in found {
+            let end = frame.at + frames::FRAME_HEADER_BYTES + frame.block.len();
             let is_old = frame.end() <= folded(frame.segment);
-            let is_last = frames.last().is_some_and(|last| last.at == frame.at);
+            let is_last = found.last().is_some_and(|last| last.at == frame.at);
             let class = match (is_old, is_last) {
                 (true, _) => ByteClass::LogOldFrame,
                 (false, true) => ByteClass::LogLastFrame,
                 (false, false) => ByteClass::LogFrame,
             };
             anatomy.mark(frame.at..end, class);
-            anatomy.mark(end..end.next_multiple_of(wal::PAGE_BYTES), ByteClass::Slack);
+            anatomy.mark(end..end.next_multiple_of(frames::PAGE_BYTES), ByteClass::Slack);
         }
         Some(anatomy)
     }

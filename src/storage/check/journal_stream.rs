@@ -52,6 +52,23 @@ impl<'a> JournalStream<'a> {
         self.position + self.pending.len() as u64
     }
 
+    /// Up to where whole entries were found.
+    pub(super) fn parsed(&self) -> u64 {
+        self.position
+    }
+
+    /// What follows is in another file.
+    pub(super) fn in_file(&mut self, file: &str) {
+        file.clone_into(&mut self.file);
+    }
+
+    /// Forgets what is behind a position, unless entries were found there.
+    pub(super) fn cut(&mut self, position: u64) {
+        if let Some(kept) = position.checked_sub(self.position) {
+            self.pending.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        }
+    }
+
     /// Takes a chunk. One that is before the end is not where it was written, and is passed over.
     pub(super) fn chunk(&mut self, position: u64, bytes: &[u8]) -> Result<(), StorageError> {
         self.findings.read(bytes.len() as u64);

@@ -7,7 +7,7 @@ use redb::StorageBackend;
 use super::{Damage, Findings, Loss};
 use crate::storage::{
     StorageError, Volume,
-    wal::{Frames, PAGE_BYTES, WAL},
+    frames::{Frames, PAGE_BYTES, WAL},
 };
 
 /// The write-ahead log of a volume.
@@ -26,7 +26,8 @@ impl LogCheck {
         };
         let (bytes, unreadable) = read_pages(file.as_ref()).map_err(StorageError::io(format!("measuring {WAL}")))?;
         let (frames, damage) = Frames::salvage(bytes)?;
-        let strange = frames.last_segment().filter(|number| last.is_some_and(|last| *number > last));
+        let strange =
+            frames.all().iter().map(|frame| frame.segment).find(|number| last.is_none_or(|last| *number > last));
         let strange = strange.map(|number| format!("it has blocks of segment {number}, which is missing"));
         Ok(Self { frames, is_missing: false, wrong: unreadable.or(damage).or(strange) })
     }
@@ -48,7 +49,7 @@ fn read_pages(file: &dyn StorageBackend) -> io::Result<(Vec<u8>, Option<String>)
     for (number, page) in bytes.chunks_mut(PAGE_BYTES).enumerate() {
         let at = number * PAGE_BYTES;
         if let Err(error) = file.read(at as u64, page) {
-            unreadable.get_or_insert_with(|| format!("byte {at} and those behind it cannot be read: {error}"));
+            unreadable.get_or_insert_with(|| format!("the page at {at} cannot be read: {error}"));
         }
     }
     Ok((bytes, unreadable))

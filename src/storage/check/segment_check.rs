@@ -22,11 +22,11 @@ use crate::{
     storage::{
         StorageError, Volume,
         files::FileId,
+        frames::{Frame, Frames, WAL},
         guard::guarded,
         index::{self, MemoryIndex, Run, Span},
         live::Boxed,
         tables,
-        wal::{Frame, Frames},
     },
 };
 
@@ -109,7 +109,7 @@ impl Contents<'_> {
         let is_sealed = self.is_sealed()?;
         let mut stream = JournalStream::new(name, findings);
         let mut end = self.journal(&mut stream)?;
-        if !is_sealed && add_log(log, id.number, &mut stream)? && matches!(end, End::Within(_)) {
+        if !is_sealed && add_log(log, id.number, &mut stream, &end)? && matches!(end, End::Within(_)) {
             // What the page held is told as missing before what follows.
             end = End::Known;
         }
@@ -240,11 +240,21 @@ impl Contents<'_> {
 }
 
 /// Reads behind the journal in the file what only the write-ahead log has; says whether that is anything.
-fn add_log(log: &Frames, segment: u64, stream: &mut JournalStream<'_>) -> Result<bool, StorageError> {
+fn add_log(log: &Frames, segment: u64, stream: &mut JournalStream<'_>, end: &End) -> Result<bool, StorageError> {
     let mut is_any = false;
-    for Frame { position, block, .. } in log.of(segment) {
-        if *position >= stream.end() {
-            stream.chunk(*position, block)?;
+    for frame in log.of(segment) {
+        let Frame { position, block, .. } = frame;
+        if frame.end() <= stream.parsed() {
+            continue;
+        }
+        if matches!(end, End::Known) || is_any {
+            stream.in_file(WAL);
+        }
+        // What a damaged page seems to hold there is none of it.
+        stream.cut(*position);
+        let known = usize::try_from(stream.end().saturating_sub(*position)).unwrap_or(usize::MAX);
+        if let Some(rest) = block.get(known..).filter(|rest| !rest.is_empty()) {
+            stream.chunk(position + known as u64, rest)?;
             is_any = true;
         }
     }

@@ -29,8 +29,8 @@ use crate::{
 
 /// Small, so that a short run rolls, seals, trims and rewrites.
 const SEGMENT_BYTES: u64 = 12 * 1024;
-/// A header and twice two frames, so that groups are folded, written over, and too large for it.
-const WAL_BYTES: usize = (1 + 2 * 2) * 4096;
+/// Headers and twice two frames, so that groups are folded, written over, and too large for it.
+const WAL_BYTES: usize = (2 + 2 * 2) * 4096;
 /// Less than three segments, so that records are read from disk, too.
 const CACHE_BYTES: usize = 16 * 1024;
 
