@@ -9,8 +9,8 @@
 //! ```
 //! A file whose end is torn is cut there: what stands behind was never promised. A file that is damaged elsewhere is put
 //! aside as `bad`, and what is missing is said in the topic, as is what had to be dropped because the spool was full: the
-//! sequences of lost records are covered by a record that stands for them. Records are not synced one by one: a crash of the
-//! system may take the newest, which the server may have. Their numbers are not given again.
+//! sequences of lost records are covered by a record that stands for them. A crash of the system may take the newest records,
+//! which the server may have: their numbers are not given again.
 
 use std::{
     collections::VecDeque,
@@ -30,7 +30,6 @@ const FILE_BYTES: u64 = 4 << 20;
 const FRAME_BYTES: usize = 16;
 /// Records that are read at once.
 const MAX_RECORDS: usize = 8 << 10;
-/// No text is larger.
 const MAX_TEXT_BYTES: usize = 4 << 20;
 /// Numbers that are left out after a crash of the system: more than can have been lost.
 const CRASH_GAP: u64 = 1 << 32;

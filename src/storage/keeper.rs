@@ -191,8 +191,8 @@ impl Deferred {
             return;
         }
         match self.chance >> 60 {
-            0..2 => return self.idle = self.chance % 30,
-            2..6 => return,
+            0..3 => return self.idle = self.chance % 60,
+            3..6 => return,
             _ => {}
         }
         let worker = &mut self.worker;

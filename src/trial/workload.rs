@@ -76,6 +76,8 @@ struct Writer {
     next: u64,
     /// The last batch, for a retry.
     last: Option<(Vec<(String, Stored)>, Batch)>,
+    /// Whether that was an append of its own: it is sent again as a whole, or not at all.
+    is_alone: bool,
 }
 
 /// What an answer will be written into.
@@ -173,7 +175,15 @@ impl Run {
                 broker.register_producer(name(topic), Some(producer), Some(retention)).await
             })?;
             let since = run.disk.ops();
-            run.writers.push(Writer { state, since, topic: topic.to_owned(), gone: None, next: 0, last: None });
+            run.writers.push(Writer {
+                state,
+                since,
+                topic: topic.to_owned(),
+                gone: None,
+                next: 0,
+                last: None,
+                is_alone: true,
+            });
         }
         for topic in &TOPICS[..2] {
             let consumer = run.store.call(|broker| async move {
@@ -254,18 +264,15 @@ impl Run {
             let Some(state) = states.iter().find(|state| state.id == writer.state.id) else { continue };
             let stored = state.last_sequence.0;
             let topic = writer.state.topic;
-            match writer.last.clone() {
-                // The batch before it is gone, too: nobody waits for either.
-                Some((_, batch)) if batch.header().sequence.start.0 > stored => {
-                    (writer.next, writer.last) = (stored, None);
-                }
-                Some((records, batch)) if self.rng.percent(70) => {
-                    settle.push(self.send(records, vec![(topic, batch)], Vec::new()));
-                }
-                Some((_, batch)) if batch.header().sequence.end.0 > stored => {
-                    (writer.next, writer.last) = (stored, None);
-                }
-                _ => {}
+            let Some((records, batch)) = writer.last.clone() else { continue };
+            let range = batch.header().sequence;
+            let is_stored = range.end.0 <= stored;
+            // What is missing in front of it is gone: nobody waits for that, nor for this.
+            let may_follow = writer.is_alone && range.start.0 <= stored;
+            match self.rng.percent(70) {
+                true if is_stored || may_follow => settle.push(self.send(records, vec![(topic, batch)], Vec::new())),
+                _ if is_stored => {}
+                _ => (writer.next, writer.last) = (stored, None),
             }
         }
         self.store.step();
@@ -285,7 +292,7 @@ impl Run {
             let (part, batch) = self.batch(at);
             batches.push((self.writers[at].state.topic, batch.clone()));
             records.extend(part.iter().cloned());
-            self.writers[at].last = Some((part, batch));
+            (self.writers[at].last, self.writers[at].is_alone) = (Some((part, batch)), parts == 1 || self.is_focused);
         }
         let cursors = if batches.len() > 1 { self.next_cursor() } else { None };
         Some(self.send(records, batches, cursors.into_iter().collect()))
@@ -432,7 +439,15 @@ impl Run {
         });
         // On a disk that fails it may be there all the same, and stays empty.
         if let Ok(state) = state {
-            self.writers.push(Writer { state, since: self.disk.ops(), topic, gone: None, next: 0, last: None });
+            self.writers.push(Writer {
+                state,
+                since: self.disk.ops(),
+                topic,
+                gone: None,
+                next: 0,
+                last: None,
+                is_alone: true,
+            });
         }
         None
     }

@@ -209,11 +209,11 @@ async fn data_of_a_later_format_is_refused_whichever_segment_has_it() {
             txn.open_table(META).expect("the table").insert("format", format).expect("inserting");
             txn.commit().expect("a commit");
         };
-        put_format(2);
+        put_format(3);
         let refused = Server::open(config_on(directory.path())).err();
-        put_format(1);
-        let refused = refused.unwrap_or_else(|| panic!("{} is of format 2", path.display()));
-        let expected = StorageError::NewerFormat { found: 2, supported: 1 };
+        put_format(2);
+        let refused = refused.unwrap_or_else(|| panic!("{} is of format 3", path.display()));
+        let expected = StorageError::NewerFormat { found: 3, supported: 2 };
         assert_eq!(refused.to_string(), expected.to_string());
     }
     TestServer::on(directory.path()).stop().await;
