@@ -90,6 +90,18 @@ pub enum Violation {
         /// The one behind it.
         second: u64,
     },
+    /// A producer's record is there, and one before it is not.
+    #[error("topic {topic}: sequence {second} of producer {producer} comes right after {first}")]
+    Hole {
+        /// Where.
+        topic: String,
+        /// Whose.
+        producer: u64,
+        /// The one before.
+        first: u64,
+        /// The one behind it.
+        second: u64,
+    },
     /// A record is before one that was acknowledged before it was sent.
     #[error("topic {topic}: offset {offset} was appended after a later offset was acknowledged")]
     TimeTravel {
@@ -157,7 +169,7 @@ pub fn check(history: &History, log: &Log) -> Result<(), Violation> {
     let mut places = Places::new();
     for (topic, found) in &log.topics {
         dense(topic, found)?;
-        index(topic, found, &mut places)?;
+        index(topic, found, history.has_every_sequence, &mut places)?;
     }
     invoked(history, log)?;
     deletions(history, log)?;
@@ -190,7 +202,7 @@ fn dense(topic: &str, found: &TopicLog) -> Result<(), Violation> {
 }
 
 /// Finds records that are there twice, or not in the order of their producer.
-fn index(topic: &str, found: &TopicLog, places: &mut Places) -> Result<(), Violation> {
+fn index(topic: &str, found: &TopicLog, has_every_sequence: bool, places: &mut Places) -> Result<(), Violation> {
     let mut last: HashMap<u64, u64> = HashMap::new();
     for (offset, record) in &found.records {
         let Some(record) = record else {
@@ -200,11 +212,14 @@ fn index(topic: &str, found: &TopicLog, places: &mut Places) -> Result<(), Viola
         if let Some((_, first, _)) = places.insert((record.producer, record.sequence), place) {
             return Err(Violation::Twice { topic: topic.to_owned(), record: *record, first, second: *offset });
         }
-        if let Some(first) = last.insert(record.producer, record.sequence)
-            && first > record.sequence
-        {
-            let (producer, second) = (record.producer, record.sequence);
-            return Err(Violation::Reordered { topic: topic.to_owned(), producer, first, second });
+        if let Some(first) = last.insert(record.producer, record.sequence) {
+            let (topic, producer, second) = (topic.to_owned(), record.producer, record.sequence);
+            if first > second {
+                return Err(Violation::Reordered { topic, producer, first, second });
+            }
+            if has_every_sequence && first + 1 != second {
+                return Err(Violation::Hole { topic, producer, first, second });
+            }
         }
     }
     Ok(())

@@ -37,6 +37,7 @@ fn good() -> (History, Log) {
         commits: vec![commit(3, 2, false)],
         reads: vec![Read { at: 30, seen: vec![seen] }],
         deletions: Vec::new(),
+        has_every_sequence: true,
     };
     let records = [stored(1, 0), stored(1, 1), stored(2, 0), stored(2, 1), stored(1, 2)];
     let records: Vec<_> = (0..).zip(records.map(Some)).collect();
@@ -141,6 +142,13 @@ fn orders_that_cannot_be_are_found() {
         topic(log).records[1].1 = Some(stored(1, 0));
     });
     assert!(matches!(reordered, Violation::Reordered { producer: 1, first: 1, second: 0, .. }), "{reordered}");
+    let hole = found(|history, log| {
+        // Nobody knows of the append that is missing, and the one behind it is there.
+        (history.appends[0].outcome, history.appends[2].records) = (Outcome::Unknown, append(3, 1, 3..4, 4).records);
+        history.appends.remove(3);
+        topic(log).records[4].1 = Some(stored(1, 3));
+    });
+    assert!(matches!(hole, Violation::Hole { producer: 1, first: 1, second: 3, .. }), "{hole}");
     let early = found(|history, log| {
         // The second append was acknowledged before the third was sent, and comes behind it.
         history.appends.iter_mut().for_each(|append| append.offsets.clear());

@@ -122,6 +122,9 @@ pub struct History {
     pub reads: Vec<Read>,
     /// Topics whose deletion was asked for. None of them is made again.
     pub deletions: Vec<Deletion>,
+    /// Whether a producer's records are numbered as the protocol numbers them: then none is stored behind one that is
+    /// missing.
+    pub has_every_sequence: bool,
 }
 
 impl History {
@@ -138,6 +141,7 @@ impl History {
             deletions: deletions
                 .map(|deletion| Deletion { outcome: deletion.outcome.as_of(time), ..deletion })
                 .collect(),
+            has_every_sequence: self.has_every_sequence,
         }
     }
 }

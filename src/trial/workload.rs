@@ -150,7 +150,7 @@ impl Run {
 
     fn begin_with(disk: SimDisk, planted: Planted, rng: Rng, background: Background) -> Result<Self, Error> {
         let store = open_with(&disk, planted, background).map_err(|_| Error::StorageFailed)?;
-        let history = Arc::new(Mutex::new(History::default()));
+        let history = Arc::new(Mutex::new(History { has_every_sequence: true, ..History::default() }));
         let mut run = Self {
             disk,
             store,
