@@ -1,4 +1,5 @@
-//! A segment's file: small writes go through the system's page cache, large ones past it.
+//! A file of an engine: of a segment, small writes go through the system's page cache, large ones past it; of the write-ahead
+//! log all do.
 //!
 //! A journal is written once, and its newest part is in the tail cache: the page cache need not hold it too. Copying it
 //! into pages that are new to the system takes longer than a fast disk does (measured: 230 to 290 MB/s with the page

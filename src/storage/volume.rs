@@ -1,4 +1,4 @@
-//! Where segment files live: a directory, or memory.
+//! Where an engine's files live: a directory, or memory.
 
 use std::{
     fmt,

@@ -96,6 +96,8 @@ struct State {
     now: Image,
     /// What was on the disk at first.
     start: Image,
+    /// Operations before that, of which nothing is kept.
+    before: u64,
     ops: Vec<Op>,
     fault: Option<Fault>,
     /// Operations that might have failed since the fault was set.
@@ -139,7 +141,21 @@ impl SimDisk {
     /// How many operations there were.
     #[must_use]
     pub fn ops(&self) -> u64 {
-        self.state().ops.len() as u64
+        let state = self.state();
+        state.before + state.ops.len() as u64
+    }
+
+    /// How many of them are told no more: there was a power cut behind them.
+    pub(super) fn forgotten(&self) -> u64 {
+        self.state().before
+    }
+
+    /// A disk that holds what a power cut has left of this one, and goes on counting.
+    pub(super) fn after_a_cut(&self, image: Image) -> Self {
+        let disk = Self::with(image);
+        disk.state().before = self.ops();
+        disk.state().skips_directory_syncs = self.state().skips_directory_syncs;
+        disk
     }
 
     /// What was on it at first, and every operation since.

@@ -49,7 +49,7 @@ pub struct Report {
     pub runs: u64,
     /// Cuts, second ones included.
     pub cuts: u64,
-    /// Those that came while the store recovered from another.
+    /// Those that came behind another: while the store recovered from that, or in whatever it did later.
     pub double: u64,
     /// Acknowledged records that were looked for, over all cuts.
     pub acked: u64,
@@ -166,7 +166,7 @@ impl Campaign {
         Ok(report)
     }
 
-    /// One run, every other one with kills and with background work that comes late, and cuts before and behind every sync of it and at many operations between.
+    /// One run, every other one with kills, power cuts and background work that comes late, and cuts before and behind every sync of it and at many operations between.
     fn run_one(&self, seed: u64, report: &mut Report) -> Result<(), Failure> {
         let mut rng = Rng::new(seed);
         let fail = |cut, second, what| Failure { seed, cut, second, what };
@@ -179,12 +179,12 @@ impl Campaign {
         let run = run.map_err(|_| fail(0, None, "the run panicked".to_owned()))?;
         let run = run.map_err(|error| fail(0, None, format!("the run failed: {error}")))?;
         run.disk.on_sync(None);
-        let end = run.disk.ops();
+        let (begin, end) = (run.disk.forgotten(), run.disk.ops());
         report.ops += end;
         report.count_files(&run, 0);
         let mut cutter = Cutter::new(run.disk.story());
-        for cut in 0..=end {
-            cutter.advance(cut);
+        for cut in begin..=end {
+            cutter.advance(cut - begin);
             // Right behind a sync little is open.
             let is_at_sync = cutter.open() <= 1 || cutter.is_before_sync();
             if !is_at_sync && !rng.percent(40) {
@@ -192,6 +192,7 @@ impl Campaign {
             }
             let known = Known::at(&run, cut);
             report.cuts += 1;
+            report.double += u64::from(begin > 0);
             report.acked += known.history.appends.iter().map(|append| append.offsets.len() as u64).sum::<u64>();
             let disk = known
                 .verify(SimDisk::with(cutter.sample(&mut rng)), self.planted)

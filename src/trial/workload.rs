@@ -9,6 +9,7 @@ use futures::FutureExt as _;
 
 use super::{
     Rng, SimDisk,
+    cut::Cutter,
     history::{Append, Commit, Deletion, History, Log, Outcome, Read, Seen, Stored, TopicLog},
 };
 use crate::{
@@ -41,8 +42,10 @@ pub(super) const ROOM: Room = Room { bytes: 1 << 20, per_batch: 5 };
 const FOCUS_STEPS: usize = 10;
 /// Of a hundred steps, so many end with the process being killed, within so many operations of the disk, where there are
 /// kills.
-const KILL_PERCENT: u64 = 4;
+const KILL_PERCENT: u64 = 8;
 const KILLED_WITHIN: u64 = 6;
+/// Of a hundred kills, so many are by a power cut.
+const CUT_PERCENT: u64 = 40;
 
 /// Opens the store on a disk.
 pub(super) fn open(disk: &SimDisk, planted: Planted) -> Result<Stepped, StorageError> {
@@ -246,16 +249,21 @@ impl Run {
         }
     }
 
-    /// The process is killed, and started again: what it wrote is there, though the disk may not have it. Clients send again
-    /// what was not answered.
+    /// The process is killed, and started again: what it wrote is there, though the disk may not have it; or the power went,
+    /// and it is not. Clients send again what was not answered.
     fn start_again(&mut self) {
         self.disk.on_sync(None);
         self.disk.kill_after(0);
         let elsewhere = Stepped::open(Place::Memory, BrokerConfig::default()).expect("in memory");
         drop(std::mem::replace(&mut self.store, elsewhere));
         self.disk.revive();
+        if self.rng.percent(CUT_PERCENT) {
+            let mut cutter = Cutter::new(self.disk.story());
+            cutter.advance(self.disk.ops() - self.disk.forgotten());
+            self.disk = self.disk.after_a_cut(cutter.sample(&mut self.rng));
+        }
         self.store = open_with(&self.disk, self.planted, self.background)
-            .unwrap_or_else(|error| panic!("it does not open after a kill: {}", error.with_causes()));
+            .unwrap_or_else(|error| panic!("it does not open again: {}", error.with_causes()));
         self.watch();
         let states = self.store.producers();
         let mut settle = Vec::new();
