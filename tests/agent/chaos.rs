@@ -26,7 +26,7 @@ const KILLS: u64 = 12;
 /// How long a process lives.
 const LIFE_MS: std::ops::RangeInclusive<u64> = 20..=400;
 /// A rotation after so many lines.
-const LINES_IN_A_FILE: u64 = 1000;
+const LINES_IN_A_FILE: u64 = 500;
 
 /// A process that is killed when it is dropped.
 struct Process(Child);
@@ -88,7 +88,9 @@ impl Writer {
                     file = self.open();
                 } else {
                     // What is truncated before anybody looked leaves no trace: the agent has to have seen the beginning.
-                    self.until_shipped(begun_at + 20);
+                    if !self.until_shipped(begun_at + 20) {
+                        break;
+                    }
                     fs::copy(self.logs.join("app.log"), self.logs.join(format!("copy-{rotations}"))).expect("copied");
                     fs::File::options()
                         .write(true)
@@ -105,10 +107,15 @@ impl Writer {
         }
     }
 
-    fn until_shipped(&self, count: u64) {
-        while self.shipped.load(Ordering::Relaxed) < count && !self.stop.load(Ordering::Relaxed) {
+    /// `false`: it is the end, and they are not.
+    fn until_shipped(&self, count: u64) -> bool {
+        while self.shipped.load(Ordering::Relaxed) < count {
+            if self.stop.load(Ordering::Relaxed) {
+                return false;
+            }
             thread::park_timeout(Duration::from_millis(1));
         }
+        true
     }
 }
 
