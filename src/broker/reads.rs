@@ -103,8 +103,7 @@ impl Broker {
             }
             let reader = self.view.reader().ok_or(Error::StorageFailed)?;
             let batches = self.read_with(&reader, topic.id, from, max_bytes).await?;
-            let batches = batches.map(|batches| readable(batches, range.tail)).unwrap_or_default();
-            if first_base(&batches).is_some_and(|base| base <= from) {
+            if let Some(batches) = batches.and_then(|batches| without_gap(batches, from, range.tail)) {
                 return Ok(Fetched { range, batches });
             }
             // Deleted or trimmed since, which the next turn tells; or the store is being opened again.
@@ -311,7 +310,6 @@ fn in_range(topic: &TopicView, offset: Offset) -> Result<TopicRange, Error> {
 }
 
 /// What [`readable`] leaves, if that begins where it should.
-#[cfg(feature = "trial")]
 pub(super) fn without_gap(batches: Vec<Bytes>, from: Offset, tail: Offset) -> Option<Vec<Bytes>> {
     let batches = readable(batches, tail);
     (from >= tail || first_base(&batches).is_some_and(|base| base <= from)).then_some(batches)

@@ -289,6 +289,17 @@ async fn offsets_are_found_by_time() {
     assert_eq!(broker.offset_for(&topic, late).await, Ok(Offset(40)));
 }
 
+/// A topic that keeps little, its producer, which has stored one record, and a consumer in front of that.
+#[cfg(feature = "trial")]
+fn forgetful_store() -> (Stepped, ProducerState, ConsumerId) {
+    let mut store = Stepped::open(Place::Memory, BrokerConfig::default()).expect("opens");
+    let small = Some(Retention { bytes: Some(200), age_us: None });
+    let p = store.call(async |broker| broker.register_producer(name("t"), None, small).await).expect("registers");
+    store.call(async |broker| append(&broker, &p, 0, &["a"]).await).expect("stored");
+    let consumer = store.call(async |broker| broker.register_consumer(name("t"), None, StartAt::Head).await);
+    (store, p, consumer.expect("registers").id)
+}
+
 /// A dequeue was sent again, its topic was deleted behind it, and it was answered with `UnknownTopic`. That is none of its
 /// errors (protocol.md section 4.21): a client takes it for the answer to something else. The consumer is what is gone. When
 /// retention had taken the records before, it was answered as if both were there (model, seed 71009252).
@@ -298,12 +309,7 @@ fn a_repeated_dequeue_whose_topic_is_deleted_behind_it_is_told_that_the_consumer
     use futures::FutureExt as _;
 
     for is_trimmed in [false, true] {
-        let mut store = Stepped::open(Place::Memory, BrokerConfig::default()).expect("opens");
-        let small = Some(Retention { bytes: Some(200), age_us: None });
-        let p = store.call(async |broker| broker.register_producer(name("t"), None, small).await).expect("registers");
-        store.call(async |broker| append(&broker, &p, 0, &["a"]).await).expect("stored");
-        let consumer = store.call(async |broker| broker.register_consumer(name("t"), None, StartAt::Head).await);
-        let consumer = consumer.expect("registers").id;
+        let (mut store, p, consumer) = forgetful_store();
         let taken = store.call(async |broker| broker.dequeue(consumer, Offset(0), 7, 1, ROOM).await);
         assert_eq!(taken.expect("there is one").next, Offset(1));
         if is_trimmed {
@@ -330,13 +336,7 @@ fn a_repeated_dequeue_whose_topic_is_deleted_behind_it_is_told_that_the_consumer
 fn a_repeated_dequeue_whose_records_are_gone_brings_no_batches() {
     use futures::FutureExt as _;
 
-    let mut store = Stepped::open(Place::Memory, BrokerConfig::default()).expect("opens");
-    let small = Some(Retention { bytes: Some(200), age_us: None });
-    let p = store.call(async |broker| broker.register_producer(name("t"), None, small).await).expect("registers");
-    store.call(async |broker| append(&broker, &p, 0, &["a"]).await).expect("stored");
-    let consumer = store.call(async |broker| broker.register_consumer(name("t"), None, StartAt::Head).await);
-    let consumer = consumer.expect("registers").id;
-
+    let (mut store, p, consumer) = forgetful_store();
     let broker = store.broker().clone();
     let parts = vec![(p.topic, batch(&p, 1, &["b".repeat(300).as_str()]))];
     broker.append(Appending { parts, commits: Vec::new() }, Box::new(|stored| assert!(stored.is_ok())));

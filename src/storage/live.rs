@@ -46,6 +46,11 @@ struct Young {
 }
 
 impl Young {
+    /// Where the journal ends.
+    fn end(&self) -> u64 {
+        self.start + self.blocks.iter().map(|block| block.len() as u64).sum::<u64>()
+    }
+
     /// What of `from..to` is in it.
     fn part(&self, from: u64, to: u64) -> Vec<Bytes> {
         let (mut at, mut parts) = (self.start, Vec::new());
@@ -220,11 +225,6 @@ impl LiveSegment {
         self.young().blocks = blocks.into();
     }
 
-    /// Bytes that only the write-ahead log has.
-    pub(super) fn young_bytes(&self) -> u64 {
-        self.young().blocks.iter().map(|block| block.len() as u64).sum()
-    }
-
     /// Writes the blocks that only the write-ahead log has into the file, durably.
     pub(super) fn fold(&self, planted: Planted) -> Result<(), StorageError> {
         self.fold_with(&[], planted)
@@ -235,7 +235,7 @@ impl LiveSegment {
         // A panic of the database leaves what was not folded where it is.
         let _one_at_a_time = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
         // Not what comes meanwhile: that would go on for as long as anything comes.
-        let upto = self.folded() + self.young_bytes();
+        let upto = self.young().end();
         loop {
             let (position, older, count) = self.oldest_young(MAX_GROUP_BYTES);
             let is_last = older.len() + block.len() <= MAX_GROUP_BYTES || older.is_empty();

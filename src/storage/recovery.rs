@@ -58,7 +58,12 @@ pub(super) fn recover(
             Opening::Live(database) => live.push((id, database)),
         }
     }
-    let log = log(volume.as_ref(), sealed.last().map(|segment| segment.id().number), &live)?;
+    let mut ends = HashMap::new();
+    for (id, database) in &live {
+        let end = guarded(|| journal::end(&database.begin_read()?)).map_err(|error| error.in_file(&id.name()))?;
+        ends.insert(id.number, end);
+    }
+    let log = log(volume.as_ref(), sealed.last().map(|segment| segment.id().number), &live, &ends)?;
     if after_failure && let Some(last) = sealed.pop() {
         // The commit that failed may be the one that sealed it: then the system has it, and the disk may not.
         let copied = guarded(|| rewrite::write_anew(volume, last.clone()));
@@ -83,7 +88,8 @@ pub(super) fn recover(
             true => guarded(|| write_anew(volume.as_ref(), id, database)).map_err(|error| error.in_file(&id.name()))?,
             false => (id, database),
         };
-        let folded = guarded(|| journal::end(&database.begin_read()?)).map_err(|error| error.in_file(&id.name()))?;
+        // Written anew or not, its journal is the same.
+        let folded = ends[&id.number];
         let young = log.as_ref().map_or(Ok(Vec::new()), |log| log.missing(id.number, folded))?;
         let scanned = guarded(|| scan(id, database, folded, young, into));
         let (segment, end) = scanned.map_err(|error| error.in_file(&id.name()))?;
@@ -94,7 +100,13 @@ pub(super) fn recover(
 }
 
 /// The write-ahead log. It may be missing where no live segment has had one.
-fn log(volume: &dyn Volume, sealed: Option<u64>, live: &[(FileId, Database)]) -> Result<Option<Frames>, StorageError> {
+/// `ends`: where the journal in each live file ends.
+fn log(
+    volume: &dyn Volume,
+    sealed: Option<u64>,
+    live: &[(FileId, Database)],
+    ends: &HashMap<u64, u64>,
+) -> Result<Option<Frames>, StorageError> {
     let numbers = live.iter().map(|(id, _)| id.number);
     let before = sealed.into_iter().chain(numbers.clone());
     if let Some((before, _)) =
@@ -111,14 +123,9 @@ fn log(volume: &dyn Volume, sealed: Option<u64>, live: &[(FileId, Database)]) ->
         return Ok(None);
     };
     let log = guarded(|| Frames::read(file.as_ref()))?;
-    let is_known =
-        |number: u64| sealed.is_some_and(|sealed| number <= sealed) || numbers.clone().any(|it| it == number);
+    let is_known = |number: u64| sealed.is_some_and(|sealed| number <= sealed) || ends.contains_key(&number);
     if let Some(frame) = log.all().iter().find(|frame| !is_known(frame.segment)) {
         return Err(corrupted(format_args!("it has blocks of segment {}, which is missing", frame.segment)));
-    }
-    let mut ends = HashMap::new();
-    for (id, database) in live {
-        ends.insert(id.number, guarded(|| journal::end(&database.begin_read()?))?);
     }
     match log.gap(|segment| ends.get(&segment).copied().unwrap_or(u64::MAX)) {
         Some(gap) => Err(corrupted(format_args!("frames {} to {} are missing", gap.start, gap.end - 1))),

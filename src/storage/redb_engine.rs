@@ -231,7 +231,8 @@ impl Engine for RedbEngine {
     }
 
     fn owed_bytes(&self) -> u64 {
-        self.active().segment.young_bytes()
+        let Active { segment, end, .. } = self.active();
+        end - segment.folded()
     }
 
     fn close(mut self: Box<Self>) -> Result<(), StorageError> {
