@@ -149,7 +149,7 @@ pub const MAX_PRODUCER_RANGES: usize = 16;
 pub const UNNAMED_EXPIRY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How exactly it is known when it was heard last: noting every sign of life would be a write for every poll.
 pub const ACTIVITY_PRECISION: Duration = Duration::from_secs(24 * 3600);
-/// Most that one group commit writes, unless a single append is larger. With its pages it stays below half of
+/// Most that one group commit writes; a single append that is larger is written with several. With its pages it stays below half of
 /// [`ACTIVE_CACHE_BYTES`]: of more, redb writes pages early and reads them back for their checksums.
 pub const MAX_GROUP_BYTES: usize = 2 * MIB;
 /// Retention cuts a topic into about this many pieces, and drops whole pieces.

@@ -26,11 +26,12 @@ impl Place {
             Self::Memory => Arc::new(MemoryVolume::default()),
             Self::Volume(volume) => volume,
         };
-        let BrokerConfig { segment_bytes, tail_cache_bytes, wal_bytes, background, planted, .. } = *config;
+        let BrokerConfig { segment_bytes, tail_cache_bytes, wal_bytes, group_bytes, background, planted, .. } = *config;
         let options = EngineOptions {
             segment_bytes,
             tail_cache_bytes,
             wal_bytes,
+            piece_bytes: group_bytes,
             background,
             planted,
             ..EngineOptions::default()

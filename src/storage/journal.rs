@@ -1,6 +1,6 @@
 //! The journal of a segment: a stream of bytes, kept as values that fill pages.
 
-use redb::{ReadTransaction, ReadableTable, TableError, WriteTransaction};
+use redb::{Database, Durability, ReadTransaction, ReadableTable, TableError, WriteTransaction};
 
 use super::{StorageError, tables::JOURNAL};
 use crate::limits::MAX_CHUNK_BYTES;
@@ -19,6 +19,14 @@ pub(super) fn write(txn: &WriteTransaction, position: u64, bytes: &[u8]) -> Resu
         rest = after;
     }
     Ok(())
+}
+
+/// Takes back what was written at or behind `position`.
+pub(super) fn take_back(database: &Database, position: u64) -> Result<(), StorageError> {
+    let mut txn = database.begin_write()?;
+    txn.set_durability(Durability::None)?;
+    txn.open_table(JOURNAL)?.retain_in(position.., |_, _| false)?;
+    Ok(txn.commit()?)
 }
 
 /// How many of `len` bytes to put into the next value: redb rounds a value that is larger than a page up to a power of

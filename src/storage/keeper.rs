@@ -14,13 +14,13 @@ use std::{
 use super::{
     Background, EngineOptions, LiveHeads, Snapshot, StorageError, Volume,
     guard::guarded,
-    live::LiveSegment,
+    live::{Folding, LiveSegment},
     rewrite::{self, Rewrite},
     seal,
     sealed::SealedSegment,
     segments::{Segment, Segments},
 };
-use crate::planted::{Bug, Planted};
+use crate::planted::Bug;
 
 /// Between two steps of a rewrite, so that it takes a small part of disk and processor: about 32 MiB/s.
 const REWRITE_PAUSE: Duration = Duration::from_millis(30);
@@ -82,7 +82,7 @@ impl Keeper {
             runs: HashMap::new(),
             rewrite: None,
             unreadable: HashSet::new(),
-            planted: options.planted,
+            folding: options.folding(),
         };
         match options.background {
             Background::Thread => {}
@@ -227,7 +227,7 @@ struct Worker {
     rewrite: Option<Rewrite>,
     /// Segments whose rewrite failed.
     unreadable: HashSet<u64>,
-    planted: Planted,
+    folding: Folding,
 }
 
 impl Worker {
@@ -271,7 +271,7 @@ impl Worker {
 
     fn work(&mut self, job: Job) -> Result<(), StorageError> {
         match job {
-            Job::Fold(segment) => segment.fold(self.planted),
+            Job::Fold(segment) => segment.fold(self.folding),
             Job::Prepare(number) => {
                 let segment = Arc::new(LiveSegment::create(self.volume.as_ref(), number)?);
                 *self.shared.prepared.lock().expect("no panic while it is locked") = Some(segment);
@@ -279,7 +279,7 @@ impl Worker {
             }
             Job::Seal(live, snapshot) => {
                 self.runs.insert(live.id().number, live.index().len());
-                live.fold(self.planted)?;
+                live.fold(self.folding)?;
                 seal::seal(&self.volume, &self.segments, &live, snapshot)?;
                 self.shared.sealing.fetch_sub(1, SeqCst);
                 Ok(())
@@ -304,7 +304,7 @@ impl Worker {
         let mut dead = self.history();
         let mut was_dead = false;
         dead.retain(|segment| {
-            let is_too_many = was_dead && self.planted.has(Bug::TrimTooMuch);
+            let is_too_many = was_dead && self.folding.planted.has(Bug::TrimTooMuch);
             was_dead = rewrite::live_bytes(segment, heads) == 0;
             was_dead || is_too_many
         });

@@ -20,7 +20,7 @@ use super::{
     journal, tables,
 };
 use crate::{
-    limits::{ACTIVE_CACHE_BYTES, MAX_GROUP_BYTES},
+    limits::{ACTIVE_CACHE_BYTES, MAX_CHUNK_BYTES, MAX_GROUP_BYTES},
     planted::{Bug, Planted},
     record::{Offset, TopicId},
 };
@@ -63,6 +63,37 @@ impl Young {
             at = end;
         }
         parts
+    }
+}
+
+/// How blocks get into the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Folding {
+    /// Most that one commit of the database writes: of more, it writes pages early and reads them back.
+    pub(super) piece_bytes: usize,
+    pub(super) planted: Planted,
+}
+
+impl Default for Folding {
+    fn default() -> Self {
+        Self { piece_bytes: MAX_GROUP_BYTES, planted: Planted::default() }
+    }
+}
+
+impl Folding {
+    /// Whole values of the journal, if that much is one piece.
+    fn piece(self) -> usize {
+        let values = self.piece_bytes / MAX_CHUNK_BYTES;
+        if values == 0 { self.piece_bytes } else { values * MAX_CHUNK_BYTES }
+    }
+
+    /// How much of a block to write before the commit that makes all of it durable.
+    fn early(self, block: usize) -> usize {
+        if block <= self.piece_bytes { 0 } else { (block - 1) / self.piece() * self.piece() }
+    }
+
+    fn durability(self) -> Durability {
+        if self.planted.has(Bug::SkipSync) { Durability::None } else { Durability::Immediate }
     }
 }
 
@@ -226,24 +257,24 @@ impl LiveSegment {
     }
 
     /// Writes the blocks that only the write-ahead log has into the file, durably.
-    pub(super) fn fold(&self, planted: Planted) -> Result<(), StorageError> {
-        self.fold_with(&[], planted)
+    pub(super) fn fold(&self, how: Folding) -> Result<(), StorageError> {
+        self.fold_with(&[], how)
     }
 
     /// [`LiveSegment::fold`], and a block behind them. Only the writer has such a block; readers do not see it yet.
-    pub(super) fn fold_with(&self, block: &[u8], planted: Planted) -> Result<(), StorageError> {
+    pub(super) fn fold_with(&self, block: &[u8], how: Folding) -> Result<(), StorageError> {
         // A panic of the database leaves what was not folded where it is.
         let _one_at_a_time = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
         // Not what comes meanwhile: that would go on for as long as anything comes.
         let upto = self.young().end();
         loop {
-            let (position, older, count) = self.oldest_young(MAX_GROUP_BYTES);
-            let is_last = older.len() + block.len() <= MAX_GROUP_BYTES || older.is_empty();
+            let (position, older, count) = self.oldest_young(how.piece_bytes);
+            let is_last = older.len() + block.len() <= how.piece_bytes || older.is_empty();
             let block = if is_last { block } else { &[] };
             if older.is_empty() && block.is_empty() {
                 return Ok(());
             }
-            self.commit(position, &older, block, planted)?;
+            self.commit(position, &older, block, how)?;
             let mut young = self.young();
             young.start = position + (older.len() + block.len()) as u64;
             young.blocks.drain(..count);
@@ -267,18 +298,31 @@ impl LiveSegment {
         (young.start, blocks.concat(), blocks.len())
     }
 
-    /// Writes two neighbours into the journal, with one commit.
-    fn commit(&self, position: u64, first: &[u8], second: &[u8], planted: Planted) -> Result<(), StorageError> {
+    /// Writes two neighbours into the journal, as a whole or not at all. What is too large for one commit is the only one.
+    fn commit(&self, position: u64, first: &[u8], second: &[u8], how: Folding) -> Result<(), StorageError> {
         let file = self.file();
         let LiveFile::Open(database) = &*file else { return Err(StorageError::Closed) };
+        let (early, last) = second.split_at(how.early(second.len()));
+        debug_assert!(first.is_empty() || early.is_empty(), "a large block comes alone");
+        let mut at = position;
+        let mut write = |bytes: &[&[u8]], durability| {
+            let mut txn = database.begin_write()?;
+            txn.set_durability(durability)?;
+            for part in bytes {
+                journal::write(&txn, at, part)?;
+                at += part.len() as u64;
+            }
+            Ok(txn.commit()?)
+        };
+        // These are durable with the commit behind them, or gone when the file is opened again.
+        let written = early.chunks(how.piece()).try_for_each(|piece| write(&[piece], Durability::None));
         // One phase: redb flips to the new root with the same sync that makes it durable.
-        let mut txn = database.begin_write()?;
-        if planted.has(Bug::SkipSync) {
-            txn.set_durability(Durability::None)?;
+        let written = written.and_then(|()| write(&[first, last], how.durability()));
+        if written.is_err() && !early.is_empty() {
+            // A database whose disk failed takes this no more, and makes nothing durable when it is closed, either.
+            drop(guarded(|| journal::take_back(database, position)));
         }
-        journal::write(&txn, position, first)?;
-        journal::write(&txn, position + first.len() as u64, second)?;
-        Ok(txn.commit()?)
+        written
     }
 
     /// Lets readers see the batches of a block that is durable at `position`.

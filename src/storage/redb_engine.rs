@@ -10,14 +10,14 @@ use super::{
     frames::Frames,
     guard::guarded,
     keeper::Keeper,
-    live::LiveSegment,
+    live::{Folding, LiveSegment},
     reader::RedbReader,
     recovery::{self, Found, Live},
     segments::{Segment, Segments},
     wal::Wal,
 };
 use crate::{
-    limits::{DEFAULT_SEGMENT_BYTES, DEFAULT_SEGMENT_RUNS, DEFAULT_TAIL_CACHE_BYTES, WAL_BYTES},
+    limits::{DEFAULT_SEGMENT_BYTES, DEFAULT_SEGMENT_RUNS, DEFAULT_TAIL_CACHE_BYTES, MAX_GROUP_BYTES, WAL_BYTES},
     planted::{Bug, Planted},
 };
 
@@ -33,6 +33,9 @@ pub struct EngineOptions {
     pub tail_cache_bytes: usize,
     /// The file that small blocks are written to first. They are in memory, too, until the journal has them. Default: 4 MiB.
     pub wal_bytes: usize,
+    /// Most that one commit of the database writes; what is larger is written with several, of which the last makes all of
+    /// it durable. Default: 2 MiB.
+    pub piece_bytes: usize,
     /// A write or a sync failed since the machine was started: what is read from files that were not sealed may never
     /// have reached the disk, so they are written anew. Default: no.
     pub after_failure: bool,
@@ -62,10 +65,17 @@ impl Default for EngineOptions {
             segment_runs: DEFAULT_SEGMENT_RUNS,
             tail_cache_bytes: DEFAULT_TAIL_CACHE_BYTES,
             wal_bytes: WAL_BYTES,
+            piece_bytes: MAX_GROUP_BYTES,
             after_failure: false,
             background: Background::default(),
             planted: Planted::default(),
         }
+    }
+}
+
+impl EngineOptions {
+    pub(super) fn folding(&self) -> Folding {
+        Folding { piece_bytes: self.piece_bytes, planted: self.planted }
     }
 }
 
@@ -93,9 +103,9 @@ struct Active {
 
 impl Active {
     /// Makes a block durable at the end of the journal. Readers do not see it yet.
-    fn write(&mut self, block: &Bytes, planted: Planted) -> Result<(), StorageError> {
+    fn write(&mut self, block: &Bytes, how: Folding) -> Result<(), StorageError> {
         if !self.wal.takes(block.len()) {
-            return self.segment.fold_with(block, planted);
+            return self.segment.fold_with(block, how);
         }
         let to_fold = self.wal.append(&self.segment, self.end, block)?;
         self.segment.keep(block.clone());
@@ -119,13 +129,14 @@ impl RedbEngine {
     /// The write-ahead log: the one that was found goes on, and needs no room for that. After a failure what it takes may go
     /// nowhere, so there is another one, and nothing that only the old one has.
     fn log(&self, live: &[Live], found: Option<Frames>) -> Result<Wal, StorageError> {
-        let EngineOptions { wal_bytes, after_failure, planted, .. } = self.options;
+        let EngineOptions { wal_bytes, after_failure, .. } = self.options;
+        let how = self.options.folding();
         let segments: Vec<_> = live.iter().map(|live| live.segment.clone()).collect();
         match found.filter(|found| !after_failure && found.header().len == wal_bytes as u64) {
-            Some(found) => Wal::resume(self.volume.as_ref(), &found, &segments, planted),
+            Some(found) => Wal::resume(self.volume.as_ref(), &found, &segments, how),
             None => {
-                segments.iter().try_for_each(|segment| segment.fold(planted))?;
-                Wal::create(self.volume.as_ref(), wal_bytes, planted)
+                segments.iter().try_for_each(|segment| segment.fold(how))?;
+                Wal::create(self.volume.as_ref(), wal_bytes, how)
             }
         }
     }
@@ -184,7 +195,7 @@ impl Engine for RedbEngine {
         if planted.has(Bug::ReadAhead) {
             show(active);
         }
-        guarded(|| active.write(&bytes, planted))?;
+        guarded(|| active.write(&bytes, self.options.folding()))?;
         if !planted.has(Bug::ReadAhead) {
             show(active);
         }
@@ -240,7 +251,7 @@ impl Engine for RedbEngine {
             return Ok(());
         };
         let stopped = active.keeper.stop();
-        let folded = stopped.and_then(|()| guarded(|| active.segment.fold(self.options.planted)));
+        let folded = stopped.and_then(|()| guarded(|| active.segment.fold(self.options.folding())));
         folded.and(self.segments.close_live())
     }
 }
@@ -264,11 +275,14 @@ mod tests {
             segment_runs: 1000,
             tail_cache_bytes,
             wal_bytes: WAL,
+            piece_bytes: PIECE,
             ..EngineOptions::default()
         }
     }
 
     const SMALL: u64 = 64 * 1024;
+    /// So that the larger blocks of the suite are written in pieces.
+    const PIECE: usize = 3000;
     /// So that it goes round often, and counts for little.
     const WAL: usize = 9 * 4096;
     /// Large enough that what a file takes beside its journal does not count.

@@ -19,12 +19,9 @@ use redb::StorageBackend;
 use super::{
     StorageError, Volume,
     frames::{Frames, Header, PAGE_BYTES, WAL, corrupted, encode, frame_bytes},
-    live::LiveSegment,
+    live::{Folding, LiveSegment},
 };
-use crate::{
-    limits::MAX_LOGGED_BYTES,
-    planted::{Bug, Planted},
-};
+use crate::{limits::MAX_LOGGED_BYTES, planted::Bug};
 
 /// While it is being made. Never opened again after a crash.
 const UNFINISHED: &str = "wal.unfinished";
@@ -42,7 +39,7 @@ pub(super) struct Wal {
     number: u64,
     /// Memory for it.
     frame: Vec<u8>,
-    planted: Planted,
+    folding: Folding,
 }
 
 #[derive(Default)]
@@ -72,9 +69,9 @@ impl Half {
 impl Wal {
     /// Makes an empty log of `len` bytes in place of the one that is there: everything in that must be in the journals,
     /// durably.
-    pub(super) fn create(volume: &dyn Volume, len: usize, planted: Planted) -> Result<Self, StorageError> {
+    pub(super) fn create(volume: &dyn Volume, len: usize, folding: Folding) -> Result<Self, StorageError> {
         let header = Header::new(len);
-        Ok(Self::new(make_file(volume, header)?, header, planted))
+        Ok(Self::new(make_file(volume, header)?, header, folding))
     }
 
     /// Goes on with a log as it was found, behind its last frame. Nothing is written: what is torn there is written over by
@@ -84,13 +81,13 @@ impl Wal {
         volume: &dyn Volume,
         found: &Frames,
         segments: &[Arc<LiveSegment>],
-        planted: Planted,
+        folding: Folding,
     ) -> Result<Self, StorageError> {
         let file = volume.open_log(WAL)?.ok_or_else(|| corrupted("it vanished"))?;
-        if !planted.has(Bug::TrustLog) {
+        if !folding.planted.has(Bug::TrustLog) {
             file.sync_data().map_err(StorageError::io("syncing the write-ahead log"))?;
         }
-        let mut log = Self::new(file, found.header(), planted);
+        let mut log = Self::new(file, found.header(), folding);
         for frame in found.all() {
             let half_bytes = log.header.half_bytes();
             let (half, at) = ((frame.at - PAGE_BYTES) / half_bytes, (frame.at - PAGE_BYTES) % half_bytes);
@@ -103,8 +100,8 @@ impl Wal {
         Ok(log)
     }
 
-    fn new(file: Box<dyn StorageBackend>, header: Header, planted: Planted) -> Self {
-        Self { file, header, halves: Default::default(), current: 0, number: 0, frame: Vec::new(), planted }
+    fn new(file: Box<dyn StorageBackend>, header: Header, folding: Folding) -> Self {
+        Self { file, header, halves: Default::default(), current: 0, number: 0, frame: Vec::new(), folding }
     }
 
     /// Whether a block of this size is for this log. A large one is for the journal at once: written twice, it would take
@@ -127,7 +124,7 @@ impl Wal {
         let at = PAGE_BYTES + self.current * self.header.half_bytes() + half.end;
         let written = self.file.write(at as u64, &self.frame);
         let synced =
-            written.and_then(|()| if self.planted.has(Bug::SkipSync) { Ok(()) } else { self.file.sync_data() });
+            written.and_then(|()| if self.folding.planted.has(Bug::SkipSync) { Ok(()) } else { self.file.sync_data() });
         synced.map_err(StorageError::io("writing the write-ahead log"))?;
         half.end += self.frame.len();
         half.add(segment, position + block.len() as u64);
@@ -142,15 +139,15 @@ impl Wal {
         }
         let full = self.current;
         self.current = 1 - full;
-        if self.planted.has(Bug::ReuseLog) {
+        if self.folding.planted.has(Bug::ReuseLog) {
             self.halves[self.current] = Half::default();
             return Ok(Vec::new());
         }
         let mut unfolded: Vec<_> = self.halves[self.current].unfolded().collect();
-        if self.planted.has(Bug::FoldLastOnly) {
+        if self.folding.planted.has(Bug::FoldLastOnly) {
             unfolded.drain(..unfolded.len().saturating_sub(1));
         }
-        unfolded.iter().try_for_each(|segment| segment.fold(self.planted))?;
+        unfolded.iter().try_for_each(|segment| segment.fold(self.folding))?;
         self.halves[self.current] = Half::default();
         Ok(self.halves[full].unfolded().collect())
     }
@@ -197,7 +194,7 @@ mod tests {
         fn new() -> Self {
             let volume = MemoryVolume::default();
             let segment = Arc::new(LiveSegment::create(&volume, 1).expect("in memory"));
-            let wal = Wal::create(&volume, LEN, Planted::default()).expect("in memory");
+            let wal = Wal::create(&volume, LEN, Folding::default()).expect("in memory");
             Self { volume, segment, wal, end: 0 }
         }
 
@@ -249,7 +246,7 @@ mod tests {
         let full: Vec<_> = (0..7).map(|_| log.append(b"block")).collect();
         assert_eq!(full, [false, false, false, true, false, false, false], "then all of it is folded at once");
         assert_eq!(log.segment.folded(), 30, "before the first half was written again");
-        log.segment.fold_with(b"a large block", Planted::default()).expect("in memory");
+        log.segment.fold_with(b"a large block", Folding::default()).expect("in memory");
         assert_eq!(log.segment.folded(), 48);
     }
 
@@ -319,7 +316,7 @@ mod tests {
             let young = found.missing(1, folded).expect("no gap");
             assert_eq!(young.concat(), all[usize::try_from(folded).expect("small")..], "block {number}");
             log.segment.set_young(young);
-            log.wal = Wal::resume(&log.volume, &found, &[log.segment.clone()], Planted::default()).expect("in memory");
+            log.wal = Wal::resume(&log.volume, &found, &[log.segment.clone()], Folding::default()).expect("in memory");
             log.end = all.len() as u64;
         }
         assert!(log.segment.folded() > 0, "it went round");
@@ -331,8 +328,8 @@ mod tests {
         for _ in 0..3 {
             log.append(b"old");
         }
-        log.segment.fold(Planted::default()).expect("in memory");
-        log.wal = Wal::create(&log.volume, LEN, Planted::default()).expect("in memory");
+        log.segment.fold(Folding::default()).expect("in memory");
+        log.wal = Wal::create(&log.volume, LEN, Folding::default()).expect("in memory");
         assert!(log.bytes()[PAGE_BYTES..LEN - PAGE_BYTES].iter().all(|byte| *byte == 0));
         log.append(b"new");
         assert_eq!(log.missing(9), b"new");

@@ -28,6 +28,18 @@ pub enum Violation {
         /// Where it might be.
         max: u64,
     },
+    /// Less is kept than retention leaves.
+    #[error("topic {topic}: {bytes} bytes are kept behind head {head}, and retention leaves {least}")]
+    TrimmedTooEarly {
+        /// Where.
+        topic: String,
+        /// Where the head is.
+        head: u64,
+        /// What is kept.
+        bytes: u64,
+        /// What had to be.
+        least: u64,
+    },
     /// A record that nobody appended, or not there, or not with this content.
     #[error("topic {topic}: offset {offset} holds {record:?}, which nobody appended")]
     Phantom {
@@ -140,6 +152,22 @@ pub enum Violation {
         /// What is there.
         found: Option<Stored>,
     },
+    /// Somebody was given another record than the one that was asked for.
+    #[error("topic {topic}: {from} was asked for, and {offset} was read")]
+    ReadElsewhere {
+        /// Where.
+        topic: String,
+        /// What was asked for.
+        from: u64,
+        /// What was read.
+        offset: u64,
+    },
+    /// A producer is known whose forgetting was acknowledged.
+    #[error("producer {producer} was forgotten, and is known")]
+    Remembered {
+        /// Which.
+        producer: u64,
+    },
     /// A topic is there whose deletion was acknowledged.
     #[error("topic {topic} was deleted, and is there")]
     Undeleted {
@@ -172,7 +200,7 @@ pub fn check(history: &History, log: &Log) -> Result<(), Violation> {
         index(topic, found, history.has_every_sequence, &mut places)?;
     }
     invoked(history, log)?;
-    deletions(history, log)?;
+    removals(history, log)?;
     let present = appends(history, log, &places)?;
     for (topic, found) in &log.topics {
         real_time(history, topic, found)?;
@@ -193,6 +221,10 @@ enum Presence {
 fn dense(topic: &str, found: &TopicLog) -> Result<(), Violation> {
     if found.head > found.max_head {
         return Err(Violation::TrimmedTooMuch { topic: topic.to_owned(), head: found.head, max: found.max_head });
+    }
+    if found.head > 0 && found.bytes < found.least_bytes {
+        let TopicLog { head, bytes, least_bytes: least, .. } = *found;
+        return Err(Violation::TrimmedTooEarly { topic: topic.to_owned(), head, bytes, least });
     }
     let offsets = found.records.iter().map(|(offset, _)| *offset).chain([found.tail]);
     match (found.head..).zip(offsets).find(|(expected, found)| expected != found) {
@@ -250,8 +282,12 @@ fn invoked(history: &History, log: &Log) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What was deleted is gone.
-fn deletions(history: &History, log: &Log) -> Result<(), Violation> {
+/// What was deleted or forgotten is gone.
+fn removals(history: &History, log: &Log) -> Result<(), Violation> {
+    let mut forgotten = history.forgotten.iter().filter(|forgetting| is_acked(forgetting.outcome));
+    if let Some(forgetting) = forgotten.find(|forgetting| log.producers.contains(&forgetting.producer)) {
+        return Err(Violation::Remembered { producer: forgetting.producer });
+    }
     let mut deleted = history.deletions.iter().filter(|deletion| is_acked(deletion.outcome));
     match deleted.find(|deletion| log.topics.contains_key(&deletion.topic)) {
         Some(deletion) => Err(Violation::Undeleted { topic: deletion.topic.clone() }),
@@ -259,16 +295,35 @@ fn deletions(history: &History, log: &Log) -> Result<(), Violation> {
     }
 }
 
+/// Whether a topic may be gone.
+fn may_be_deleted(history: &History, topic: &str) -> bool {
+    history.deletions.iter().any(|deletion| deletion.topic == topic && deletion.outcome != Outcome::Refused)
+}
+
+/// The first sequence of each producer that is in each topic: retention has taken none behind that.
+fn first_kept(log: &Log) -> HashMap<(&str, u64), u64> {
+    let mut first = HashMap::new();
+    for (topic, found) in &log.topics {
+        for record in found.records.iter().filter_map(|(_, record)| *record) {
+            first.entry((topic.as_str(), record.producer)).or_insert(record.sequence);
+        }
+    }
+    first
+}
+
 /// What was acknowledged is there, where the answer said; an append is there as a whole, or not at all.
 fn appends(history: &History, log: &Log, places: &Places) -> Result<Vec<Presence>, Violation> {
     // An append whose records another one repeated is judged by that one, too: it is there once.
-    let mut presences = Vec::with_capacity(history.appends.len());
+    let (mut presences, first_kept) = (Vec::with_capacity(history.appends.len()), first_kept(log));
+    let may_be_trimmed = |topic: &str, record: &Stored| {
+        first_kept.get(&(topic, record.producer)).is_none_or(|first| record.sequence < *first)
+    };
     for append in &history.appends {
         let mut missing = None;
         let mut present = None;
         for (at, (topic, record)) in append.records.iter().enumerate() {
             let Some(found) = log.topics.get(topic) else {
-                if is_acked(append.outcome) && !history.deletions.iter().any(|deletion| deletion.topic == *topic) {
+                if is_acked(append.outcome) && !may_be_deleted(history, topic) {
                     return Err(Violation::Lost { topic: topic.clone(), record: *record });
                 }
                 continue;
@@ -284,7 +339,7 @@ fn appends(history: &History, log: &Log, places: &Places) -> Result<Vec<Presence
                 (Some(_), _) => present = Some(*record),
                 // Retention may have taken it.
                 (None, Some(acked)) if acked < found.head => {}
-                (None, None) if found.head > 0 => {}
+                (None, None) if found.head > 0 && may_be_trimmed(topic, record) => {}
                 (None, _) if is_acked(append.outcome) => {
                     return Err(Violation::Lost { topic: topic.clone(), record: *record });
                 }
@@ -339,9 +394,22 @@ fn reads(history: &History, log: &Log) -> Result<(), Violation> {
             let (topic, after, offset) = (seen.topic.clone(), before.offset, seen.offset);
             return Err(Violation::Skipped { topic, after, offset });
         }
+        // Retention may have taken what was asked for.
+        let head = |topic: &str| log.topics.get(topic).map_or(u64::MAX, |topic| topic.head);
+        if let (Some(from), Some(first)) = (read.from, read.seen.first())
+            && (first.offset < from || (first.offset > from && first.offset > head(&first.topic)))
+        {
+            return Err(Violation::ReadElsewhere { topic: first.topic.clone(), from, offset: first.offset });
+        }
     }
     for seen in history.reads.iter().flat_map(|read| &read.seen) {
-        let Some(topic) = log.topics.get(&seen.topic) else { continue };
+        let Some(topic) = log.topics.get(&seen.topic) else {
+            if may_be_deleted(history, &seen.topic) {
+                continue;
+            }
+            let (topic, offset, read) = (seen.topic.clone(), seen.offset, seen.record);
+            return Err(Violation::ReadAhead { topic, offset, read, found: None });
+        };
         if seen.offset < topic.head {
             continue;
         }
@@ -376,6 +444,11 @@ fn cursors(history: &History, log: &Log, present: &[Presence]) -> Result<(), Vio
                 }
                 Outcome::Unknown => {
                     allowed.insert(offset);
+                }
+                Outcome::Acked(at, _)
+                    if at < offset || (rewind && at != offset) || !(at == offset || allowed.contains(&at)) =>
+                {
+                    return Err(Violation::Cursor { consumer, found: at, why: format!("was the answer to {offset}") });
                 }
                 Outcome::Acked(at, _) => {
                     let later = allowed.into_iter().filter(|other| *other > at && !rewind);

@@ -1,8 +1,10 @@
 //! The checker is checked: a history that is right passes, and each way to break it is found out.
 
+use std::collections::BTreeSet;
+
 use super::{
     checker::{Violation, check},
-    history::{Append, Commit, Deletion, History, Log, Outcome, Read, Seen, Stored, TopicLog},
+    history::{Append, Commit, Deletion, Forgetting, History, Log, Outcome, Read, Seen, Stored, TopicLog},
 };
 
 fn stored(producer: u64, sequence: u64) -> Stored {
@@ -35,14 +37,15 @@ fn good() -> (History, Log) {
     let history = History {
         appends: vec![append(1, 1, 0..2, 0), append(2, 2, 0..2, 2), append(3, 1, 2..3, 4), unknown],
         commits: vec![commit(3, 2, false)],
-        reads: vec![Read { at: 30, seen: vec![seen] }],
+        reads: vec![Read { at: 30, from: Some(0), seen: vec![seen] }],
         deletions: Vec::new(),
+        forgotten: Vec::new(),
         has_every_sequence: true,
     };
     let records = [stored(1, 0), stored(1, 1), stored(2, 0), stored(2, 1), stored(1, 2)];
     let records: Vec<_> = (0..).zip(records.map(Some)).collect();
-    let topic = TopicLog { head: 0, tail: 5, records, max_head: 0 };
-    (history, Log { topics: [("t".to_owned(), topic)].into(), cursors: [(1, 2)].into() })
+    let topic = TopicLog { head: 0, tail: 5, records, max_head: 0, bytes: 500, least_bytes: 400 };
+    (history, Log { topics: [("t".to_owned(), topic)].into(), cursors: [(1, 2)].into(), producers: BTreeSet::new() })
 }
 
 fn topic(log: &mut Log) -> &mut TopicLog {
@@ -197,7 +200,7 @@ fn a_cursor_that_went_back_and_one_that_nobody_moved_there_are_found() {
 fn what_was_read_and_is_not_there_is_found() {
     let ahead = found(|history, _| {
         let seen = Seen { topic: "t".to_owned(), offset: 5, record: Some(stored(1, 3)) };
-        history.reads.push(Read { at: 45, seen: vec![seen] });
+        history.reads.push(Read { at: 45, from: None, seen: vec![seen] });
     });
     assert!(matches!(ahead, Violation::ReadAhead { offset: 5, found: None, .. }), "{ahead}");
     let other = found(|history, _| history.reads[0].seen[0].record = Some(stored(2, 0)));
@@ -225,7 +228,89 @@ fn a_consumer_with_an_acknowledged_cursor_that_is_gone_is_found() {
 fn a_record_that_is_left_out_of_a_read_is_found() {
     let violation = found(|history, _| {
         let seen = |offset, record| Seen { topic: "t".to_owned(), offset, record: Some(record) };
-        history.reads.push(Read { at: 45, seen: vec![seen(0, stored(1, 0)), seen(2, stored(2, 0))] });
+        history.reads.push(Read { at: 45, from: None, seen: vec![seen(0, stored(1, 0)), seen(2, stored(2, 0))] });
     });
     assert_eq!(violation, Violation::Skipped { topic: "t".to_owned(), after: 0, offset: 2 });
+}
+
+/// Each read was looked at by itself, and not whether it was what had been asked for.
+#[test]
+fn a_read_of_something_else_is_found() {
+    let violation = found(|history, _| history.reads[0].from = Some(1));
+    assert_eq!(violation, Violation::ReadElsewhere { topic: "t".to_owned(), from: 1, offset: 0 });
+    let skipped = found(|history, _| {
+        let seen = Seen { topic: "t".to_owned(), offset: 3, record: Some(stored(2, 1)) };
+        history.reads.push(Read { at: 45, from: Some(1), seen: vec![seen] });
+    });
+    assert_eq!(skipped, Violation::ReadElsewhere { topic: "t".to_owned(), from: 1, offset: 3 });
+    let (mut history, mut log) = good();
+    history.reads[0] =
+        Read { from: Some(0), seen: vec![Seen { offset: 2, ..history.reads[0].seen[0].clone() }], at: 45 };
+    history.reads[0].seen[0].record = Some(stored(2, 0));
+    let found = topic(&mut log);
+    found.records.drain(..2);
+    (found.head, found.max_head) = (2, 2);
+    check(&history, &log).expect("retention took what was asked for");
+}
+
+/// Whatever retention took, a record without a known offset was taken for trimmed.
+#[test]
+fn a_record_behind_one_that_is_kept_was_not_trimmed() {
+    let violation = found(|history, log| {
+        history.appends[2].offsets = vec![None];
+        let found = topic(log);
+        found.records.remove(0);
+        found.records.pop();
+        (found.head, found.max_head, found.tail) = (1, 1, 4);
+    });
+    assert!(matches!(violation, Violation::Lost { record, .. } if record == stored(1, 2)), "{violation}");
+}
+
+#[test]
+fn what_retention_had_to_leave_and_did_not_is_found() {
+    let violation = found(|_, log| {
+        let found = topic(log);
+        found.records.remove(0);
+        (found.head, found.max_head, found.bytes) = (1, 1, 399);
+    });
+    assert_eq!(violation, Violation::TrimmedTooEarly { topic: "t".to_owned(), head: 1, bytes: 399, least: 400 });
+}
+
+/// A deletion that was refused counted as one, and so nobody missed the topic.
+#[test]
+fn a_topic_that_is_gone_and_whose_deletion_was_refused_is_missed() {
+    let violation = found(|history, log| {
+        let outcome = Outcome::Refused;
+        history.deletions.push(Deletion { invoked: 0, topic: "t".to_owned(), outcome });
+        history.appends.clear();
+        log.topics.clear();
+    });
+    assert!(matches!(violation, Violation::ReadAhead { offset: 0, found: None, .. }), "{violation}");
+}
+
+#[test]
+fn a_producer_that_was_forgotten_and_is_known_is_found() {
+    let violation = found(|history, log| {
+        history.forgotten.push(Forgetting { invoked: 50, producer: 2, outcome: Outcome::Acked((), 55) });
+        log.producers.insert(2);
+    });
+    assert_eq!(violation, Violation::Remembered { producer: 2 });
+}
+
+/// Where an answer said that a cursor is was believed, whatever had been asked for.
+#[test]
+fn an_answer_that_names_another_place_of_a_cursor_is_found() {
+    for (rewind, answer) in [(false, 1), (false, 5), (true, 3)] {
+        let violation = found(|history, log| {
+            let outcome = Outcome::Acked(answer, 75);
+            history.commits.push(Commit { outcome, ..commit(7, 2, rewind) });
+            log.cursors.insert(1, answer);
+        });
+        assert!(matches!(violation, Violation::Cursor { .. }), "{violation}");
+    }
+    let (mut history, mut log) = good();
+    history.commits.push(commit(7, 4, false));
+    history.commits.push(Commit { outcome: Outcome::Acked(4, 85), ..commit(8, 1, false) });
+    log.cursors.insert(1, 4);
+    check(&history, &log).expect("a cursor does not go back");
 }

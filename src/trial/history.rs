@@ -2,7 +2,7 @@
 //!
 //! Time is a number that only grows: operations of a simulated disk, or microseconds of a clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A record as it is known to tests: who wrote it, under which sequence, with what content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +91,17 @@ pub struct Deletion {
     pub outcome: Outcome<()>,
 }
 
+/// A producer that was forgotten.
+#[derive(Clone, Copy, Debug)]
+pub struct Forgetting {
+    /// When the call was made.
+    pub invoked: u64,
+    /// The producer, as the test counts them.
+    pub producer: u64,
+    /// Whether it was.
+    pub outcome: Outcome<()>,
+}
+
 /// A record that somebody read.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -107,6 +118,9 @@ pub struct Seen {
 pub struct Read {
     /// When it was read.
     pub at: u64,
+    /// The offset that was asked for: behind what this reader was given before, or where it was sent to. `None` where
+    /// the server chose it.
+    pub from: Option<u64>,
     /// In order.
     pub seen: Vec<Seen>,
 }
@@ -122,6 +136,8 @@ pub struct History {
     pub reads: Vec<Read>,
     /// Topics whose deletion was asked for. None of them is made again.
     pub deletions: Vec<Deletion>,
+    /// Producers that were to be forgotten. None of them is registered again.
+    pub forgotten: Vec<Forgetting>,
     /// Whether a producer's records are numbered as the protocol numbers them: then none is stored behind one that is
     /// missing.
     pub has_every_sequence: bool,
@@ -133,6 +149,7 @@ impl History {
     pub fn as_of(&self, time: u64) -> Self {
         let appends = self.appends.iter().filter(|append| append.invoked <= time).cloned();
         let commits = self.commits.iter().filter(|commit| commit.invoked <= time).copied();
+        let forgotten = self.forgotten.iter().filter(|forgetting| forgetting.invoked <= time).copied();
         let deletions = self.deletions.iter().filter(|deletion| deletion.invoked <= time).cloned();
         Self {
             appends: appends.map(|append| Append { outcome: append.outcome.as_of(time), ..append }).collect(),
@@ -140,6 +157,9 @@ impl History {
             reads: self.reads.iter().filter(|read| read.at <= time).cloned().collect(),
             deletions: deletions
                 .map(|deletion| Deletion { outcome: deletion.outcome.as_of(time), ..deletion })
+                .collect(),
+            forgotten: forgotten
+                .map(|forgetting| Forgetting { outcome: forgetting.outcome.as_of(time), ..forgetting })
                 .collect(),
             has_every_sequence: self.has_every_sequence,
         }
@@ -157,6 +177,10 @@ pub struct TopicLog {
     pub records: Vec<(u64, Option<Stored>)>,
     /// The last head that retention may have asked for.
     pub max_head: u64,
+    /// Bytes of the batches that are kept.
+    pub bytes: u64,
+    /// What retention leaves there at least, whatever it takes.
+    pub least_bytes: u64,
 }
 
 /// Everything at the end.
@@ -166,4 +190,6 @@ pub struct Log {
     pub topics: BTreeMap<String, TopicLog>,
     /// Where the cursors are.
     pub cursors: BTreeMap<u64, u64>,
+    /// Producers that the server knows, of those that were to be forgotten.
+    pub producers: BTreeSet<u64>,
 }

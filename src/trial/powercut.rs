@@ -17,7 +17,7 @@ use super::{
 use crate::{
     broker::{ProducerState, Stepped},
     planted::Planted,
-    record::ConsumerId,
+    record::{ConsumerId, ProducerId},
 };
 
 /// Steps of one run.
@@ -57,6 +57,8 @@ pub struct Report {
     pub ops: u64,
     /// Files that were made and removed within what was cut.
     pub files: (u64, u64),
+    /// Operations behind which every subset of what was open was tried, and those behind which samples were.
+    pub exhausted: (u64, u64),
 }
 
 /// A promise that did not hold, and how to see it again.
@@ -88,12 +90,15 @@ pub(super) struct Known {
     pub(super) consumers: Vec<ConsumerId>,
     pub(super) heads: BTreeMap<String, u64>,
     producers: Vec<ProducerState>,
+    /// All of them, by number.
+    producer_ids: Vec<ProducerId>,
 }
 
 impl Known {
     pub(super) fn at(run: &Run, time: u64) -> Self {
         let history = run.history.lock().expect("no panic while it is locked").as_of(time);
-        Self { history, consumers: run.consumer_ids(), heads: run.max_heads(time), producers: run.producers(time) }
+        let (consumers, producer_ids) = (run.consumer_ids(), run.producer_ids());
+        Self { history, consumers, heads: run.max_heads(time), producers: run.producers(time), producer_ids }
     }
 
     /// Opens what is on a disk, and looks. Gives the disk back, with what the recovery did to it.
@@ -102,7 +107,12 @@ impl Known {
         let store = opened.map_err(|_| "opening it panicked".to_owned())?;
         let store = store.map_err(|error| format!("it does not open: {}", error.with_causes()))?;
         let log = workload::read_all(&store, &self.consumers, &self.heads);
-        let log = log.map_err(|error| format!("it cannot be read: {error}"))?;
+        let mut log = log.map_err(|error| format!("it cannot be read: {error}"))?;
+        if let Some(topic) = log.topics.get_mut(workload::FORGETFUL_TOPIC) {
+            topic.least_bytes = workload::LEAST_KEPT_BYTES;
+        }
+        let there: Vec<_> = store.producers().iter().map(|state| state.id).collect();
+        log.producers = (0..).zip(&self.producer_ids).filter(|(_, id)| there.contains(id)).map(|(at, _)| at).collect();
         check(&self.history, &log).map_err(|violation: Violation| violation.to_string())?;
         drop(store);
         Ok(disk)
@@ -235,6 +245,8 @@ impl Campaign {
             cutter.advance(cut);
             let known = Known::at(&run, cut);
             let open = cutter.open();
+            let points = &mut report.exhausted;
+            *(if open <= EXHAUSTIVE_OPEN { &mut points.0 } else { &mut points.1 }) += 1;
             for kept in 0..1 << open.min(EXHAUSTIVE_OPEN) {
                 let image = if open <= EXHAUSTIVE_OPEN { cutter.exactly(kept) } else { cutter.sample(&mut rng) };
                 report.cuts += 1;

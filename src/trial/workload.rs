@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use futures::FutureExt as _;
@@ -10,7 +11,7 @@ use futures::FutureExt as _;
 use super::{
     Rng, SimDisk,
     cut::Cutter,
-    history::{Append, Commit, Deletion, History, Log, Outcome, Read, Seen, Stored, TopicLog},
+    history::{Append, Commit, Deletion, Forgetting, History, Log, Outcome, Read, Seen, Stored, TopicLog},
 };
 use crate::{
     broker::{
@@ -19,8 +20,8 @@ use crate::{
     },
     planted::{Bug, Planted},
     record::{
-        Batch, BatchBuilder, BatchHeader, Compression, ConsumerId, Offset, Record, Sequence, SequenceRange, Timestamp,
-        TopicName,
+        Batch, BatchBuilder, BatchHeader, Compression, ConsumerId, Offset, ProducerId, Record, Sequence, SequenceRange,
+        Timestamp, TopicName,
     },
 };
 
@@ -28,10 +29,23 @@ use crate::{
 const SEGMENT_BYTES: u64 = 12 * 1024;
 /// Headers and twice two frames, so that groups are folded, written over, and too large for it.
 const WAL_BYTES: usize = (2 + 2 * 2) * 4096;
+/// So that large appends are written in pieces.
+const GROUP_BYTES: usize = 4 * 1024;
+/// Of a hundred records, so many may be too large for the write-ahead log, too.
+const LARGE_PERCENT: u64 = 3;
 /// Of the topic that forgets.
 const RETENTION_BYTES: u64 = 14 * 1024;
+/// What that leaves: whole pieces go, of a 32nd or of one batch.
+pub(super) const LEAST_KEPT_BYTES: u64 = RETENTION_BYTES - RETENTION_BYTES / 32 - 3 * 1024;
 pub(super) const FORGETFUL_TOPIC: &str = "forgetful";
-const TOPICS: [&str; 3] = ["kept", "other", FORGETFUL_TOPIC];
+/// Of the topic whose records grow old, in steps.
+const RETENTION_STEPS: u64 = 12;
+const AGING_TOPIC: &str = "aging";
+const TOPICS: [&str; 4] = ["kept", "other", FORGETFUL_TOPIC, AGING_TOPIC];
+/// From one step to the next.
+const STEP: Duration = Duration::from_secs(1);
+/// When runs begin.
+pub(super) const BEGINNING: Timestamp = Timestamp(1_700_000_000_000_000);
 /// A writer of the topic that forgets.
 const FORGETFUL: usize = 2;
 /// Writers of topics that stay. Those behind them write to a topic that goes, one after the other.
@@ -49,23 +63,24 @@ const CUT_PERCENT: u64 = 40;
 
 /// Opens the store on a disk.
 pub(super) fn open(disk: &SimDisk, planted: Planted) -> Result<Stepped, StorageError> {
-    open_with(disk, planted, Background::Inline)
+    open_at(disk, planted, Background::Inline, BEGINNING)
 }
 
-fn open_with(disk: &SimDisk, planted: Planted, background: Background) -> Result<Stepped, StorageError> {
+fn open_at(disk: &SimDisk, planted: Planted, background: Background, now: Timestamp) -> Result<Stepped, StorageError> {
     if planted.has(Bug::SkipDirectorySync) {
         disk.skip_directory_syncs();
     }
     let config = BrokerConfig {
         segment_bytes: SEGMENT_BYTES,
         wal_bytes: WAL_BYTES,
+        group_bytes: GROUP_BYTES,
         tail_cache_bytes: 32 * 1024,
         reserve_bytes: 0,
         background,
         planted,
         ..BrokerConfig::default()
     };
-    Stepped::open(Place::Volume(Arc::new(disk.clone())), config)
+    Stepped::open_at(Place::Volume(Arc::new(disk.clone())), config, now)
 }
 
 struct Writer {
@@ -73,7 +88,7 @@ struct Writer {
     /// When its registration was answered.
     since: u64,
     topic: String,
-    /// When the deletion of its topic was asked for.
+    /// When the deletion of its topic, or of itself, was asked for.
     gone: Option<u64>,
     /// What it has been sent, each with its sequence.
     next: u64,
@@ -96,6 +111,9 @@ pub(super) struct Run {
     pub(super) history: Arc<Mutex<History>>,
     /// The heads that retention asked for, and since when.
     pub(super) heads: Vec<(u64, String, u64)>,
+    now: Timestamp,
+    /// The tail of the topic whose records grow old, and when it was there.
+    aging: Vec<(Timestamp, u64)>,
     rng: Rng,
     writers: Vec<Writer>,
     consumers: Vec<(ConsumerId, &'static str)>,
@@ -152,13 +170,15 @@ impl Run {
     }
 
     fn begin_with(disk: SimDisk, planted: Planted, rng: Rng, background: Background) -> Result<Self, Error> {
-        let store = open_with(&disk, planted, background).map_err(|_| Error::StorageFailed)?;
+        let store = open_at(&disk, planted, background, BEGINNING).map_err(|_| Error::StorageFailed)?;
         let history = Arc::new(Mutex::new(History { has_every_sequence: true, ..History::default() }));
         let mut run = Self {
             disk,
             store,
             history,
             heads: Vec::new(),
+            now: BEGINNING,
+            aging: Vec::new(),
             rng,
             writers: Vec::new(),
             consumers: Vec::new(),
@@ -172,7 +192,11 @@ impl Run {
         };
         run.watch();
         for (number, topic) in TOPICS.into_iter().cycle().take(LASTING_WRITERS).enumerate() {
-            let retention = Retention { bytes: (topic == FORGETFUL_TOPIC).then_some(RETENTION_BYTES), age_us: None };
+            let age_us = RETENTION_STEPS * STEP.as_micros() as u64;
+            let retention = Retention {
+                bytes: (topic == FORGETFUL_TOPIC).then_some(RETENTION_BYTES),
+                age_us: (topic == AGING_TOPIC).then_some(age_us),
+            };
             let producer = format!("p{number}");
             let state = run.store.call(|broker| async move {
                 broker.register_producer(name(topic), Some(producer), Some(retention)).await
@@ -207,9 +231,10 @@ impl Run {
             for topic in TOPICS {
                 let from = next.entry(topic).or_default();
                 let found = records_of(topic, &peek.batches(topic, Offset(*from)));
-                if let Some(last) = found.last() {
+                if let Some(last) = found.last().cloned() {
+                    let read = Read { at, from: Some(*from), seen: found };
                     *from = last.offset + 1;
-                    history.lock().expect("no panic while it is locked").reads.push(Read { at, seen: found });
+                    history.lock().expect("no panic while it is locked").reads.push(read);
                 }
             }
         })));
@@ -222,6 +247,8 @@ impl Run {
                 self.is_focused = self.rng.percent(50);
             }
             let began = self.disk.ops();
+            self.now.0 += STEP.as_micros() as u64;
+            self.store.pass(STEP, self.now);
             let mut settle: Vec<Settle> = Vec::new();
             for _ in 0..=self.rng.below(3) {
                 let settling = match self.rng.below(20) {
@@ -243,9 +270,22 @@ impl Run {
             if is_killed {
                 self.start_again();
             }
-            for topic in self.store.broker().topics("", 100).0 {
-                self.heads.push((began, topic.name.to_string(), topic.range().head.0));
+            self.note_heads(began);
+        }
+    }
+
+    /// Notes how far retention went since, or how far it might have gone if that is less.
+    fn note_heads(&mut self, since: u64) {
+        for topic in self.store.broker().topics("", 100).0 {
+            let (range, name) = (topic.range(), topic.name.to_string());
+            let mut head = range.head.0;
+            if name == AGING_TOPIC {
+                let oldest = self.now.0 - RETENTION_STEPS * STEP.as_micros() as u64;
+                let expired = self.aging.iter().rfind(|(when, _)| when.0 < oldest);
+                head = head.min(expired.map_or(0, |(_, tail)| *tail));
+                self.aging.push((self.now, range.tail.0));
             }
+            self.heads.push((since, name, head));
         }
     }
 
@@ -262,7 +302,7 @@ impl Run {
             cutter.advance(self.disk.ops() - self.disk.forgotten());
             self.disk = self.disk.after_a_cut(cutter.sample(&mut self.rng));
         }
-        self.store = open_with(&self.disk, self.planted, self.background)
+        self.store = open_at(&self.disk, self.planted, self.background, self.now)
             .unwrap_or_else(|error| panic!("it does not open again: {}", error.with_causes()));
         self.watch();
         let states = self.store.producers();
@@ -346,7 +386,9 @@ impl Run {
         let (mut builder, mut records) = (BatchBuilder::new(), Vec::new());
         for sequence in start..start + count {
             self.payload += 1;
-            let padding = self.rng.index(900);
+            let may_be_large = self.rng.percent(LARGE_PERCENT) && writer.topic != FORGETFUL_TOPIC;
+            let longest = if may_be_large { 14_000 } else { 900 };
+            let padding = self.rng.index(longest);
             let value = format!("{at} {sequence} {} {}", self.payload, "x".repeat(padding));
             let stored = Stored { producer: at as u64, sequence, checksum: crc32c::crc32c(value.as_bytes()) };
             records.push((writer.topic.clone(), stored));
@@ -434,10 +476,11 @@ impl Run {
         None
     }
 
-    /// Makes a topic with a producer, or deletes the one that was made last, with what is in it.
+    /// Makes a topic with a producer, or deletes the one that was made last, with what is in it, or has its producer
+    /// forgotten.
     fn topic_comes_and_goes(&mut self) -> Option<Settle> {
         if let Some(writer) = self.passing_writer() {
-            return Some(self.delete_topic_of(writer));
+            return Some(if self.rng.percent(60) { self.delete_topic_of(writer) } else { self.forget(writer) });
         }
         let topic = format!("passing-{}", self.topics_made);
         self.topics_made += 1;
@@ -460,6 +503,20 @@ impl Run {
         None
     }
 
+    fn forget(&mut self, writer: usize) -> Settle {
+        let (invoked, id) = (self.disk.ops(), self.writers[writer].state.id);
+        self.writers[writer].gone = Some(invoked);
+        let broker = self.store.broker().clone();
+        let mut history = self.history.lock().expect("no panic while it is locked");
+        history.forgotten.push(Forgetting { invoked, producer: writer as u64, outcome: Outcome::Unknown });
+        let number = history.forgotten.len() - 1;
+        drop(history);
+        let call = async move { broker.forget_producer(id).await };
+        later(call, move |history, answer, at| {
+            history.forgotten[number].outcome = outcome_of(answer.map(drop), at);
+        })
+    }
+
     fn delete_topic_of(&mut self, writer: usize) -> Settle {
         let (invoked, topic) = (self.disk.ops(), self.writers[writer].topic.clone());
         self.writers[writer].gone = Some(invoked);
@@ -477,6 +534,11 @@ impl Run {
     /// The consumers, for whoever looks at the store after a cut.
     pub(super) fn consumer_ids(&self) -> Vec<ConsumerId> {
         self.consumers.iter().map(|(id, _)| *id).collect()
+    }
+
+    /// The producers, by number.
+    pub(super) fn producer_ids(&self) -> Vec<ProducerId> {
+        self.writers.iter().map(|writer| writer.state.id).collect()
     }
 
     /// The producers whose registration was answered by a time, as they were registered, unless their topic was on its
@@ -511,12 +573,14 @@ pub(super) fn read_all(store: &Stepped, consumers: &[ConsumerId], heads: &BTreeM
             tail: range.tail.0,
             records: Vec::new(),
             max_head: heads.get(topic.name.as_str()).copied().unwrap_or(0),
+            ..TopicLog::default()
         };
         let mut next = range.head;
         while next < range.tail {
             let batches = store.read(topic.name.as_str(), next, 64 * 1024)?;
             let Some(last) = batches.last() else { break };
             let end = BatchHeader::read(last).map_err(|error| Error::Corrupted(error.to_string()))?.next_offset();
+            found.bytes += batches.iter().map(|batch| batch.len() as u64).sum::<u64>();
             let seen = records_of(topic.name.as_str(), &batches).into_iter();
             found.records.extend(seen.filter(|seen| seen.offset >= next.0).map(|seen| (seen.offset, seen.record)));
             next = end;

@@ -37,7 +37,7 @@ pub(crate) async fn follow(recorder: Arc<Recorder>, seed: u64) {
         if found.len() < COMMIT_EVERY {
             continue;
         }
-        recorder.read(std::mem::take(&mut found));
+        recorder.read(next - found.len() as u64, std::mem::take(&mut found));
         let is_rewind = rng.random_range(0..10) == 0;
         let to = if is_rewind { rng.random_range(0..next) } else { next };
         let place = recorder.commit_begins(number, to, is_rewind);
@@ -49,7 +49,7 @@ pub(crate) async fn follow(recorder: Arc<Recorder>, seed: u64) {
             Err(error) => panic!("a cursor was not moved: {error:?}"),
         }
     }
-    recorder.read(found);
+    recorder.read(next - found.len() as u64, found);
 }
 
 /// Takes records at the cursor, each once.
@@ -60,13 +60,14 @@ pub(crate) async fn dequeue(recorder: Arc<Recorder>) {
     let mut next = 0;
     while !recorder.is_over() {
         let place = recorder.commit_begins(number, u64::MAX, false);
+        let from = next;
         let records = consumer.dequeue(MAX_DEQUEUED, MAX_WAIT).await.expect("dequeues");
         for record in &records {
             assert_eq!(record.offset, Offset(next), "each record of {topic} is dequeued once, in order");
             next += 1;
         }
         recorder.commit_acked(place, next);
-        recorder.read(all_seen(&topic, &records));
+        recorder.read(from, all_seen(&topic, &records));
     }
 }
 
@@ -87,7 +88,7 @@ pub(crate) async fn fetch(recorder: Arc<Recorder>, seed: u64) {
                 found.push(seen(&topic, offset.0, &record.value));
             }
         }
-        recorder.read(found);
+        recorder.read(from.0, found);
     }
 }
 

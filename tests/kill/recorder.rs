@@ -122,10 +122,10 @@ impl Recorder {
         commit.outcome = Outcome::Acked(cursor, now);
     }
 
-    /// Somebody read this.
-    pub(crate) fn read(&self, seen: Vec<Seen>) {
+    /// Somebody asked for what is at an offset, and read this.
+    pub(crate) fn read(&self, from: u64, seen: Vec<Seen>) {
         let (at, mut calls) = (self.now(), self.calls());
-        calls.history.reads.push(Read { at, seen });
+        calls.history.reads.push(Read { at, from: Some(from), seen });
     }
 }
 

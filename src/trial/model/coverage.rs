@@ -14,7 +14,7 @@ pub struct Coverage(BTreeMap<&'static str, u64>);
 
 impl Coverage {
     /// Everything that should come about.
-    pub const KINDS: [&str; 78] = [
+    pub const KINDS: [&str; 84] = [
         "append: an old duplicate, offset unknown",
         "append: beyond the tail in a cursor",
         "append: a duplicate",
@@ -67,7 +67,13 @@ impl Coverage {
         "files: a segment was removed",
         "files: a segment was rewritten",
         "files: more than 5 segments were begun",
+        "forget producer: gone",
+        "forget producer: unknown producer",
         "group: several operations",
+        "list producers: all that are left",
+        "list producers: a page",
+        "list producers: none",
+        "list producers: unknown topic",
         "offset for timestamp: found",
         "offset for timestamp: unknown topic",
         "producer state: known",
@@ -182,6 +188,11 @@ fn granted(request: &Request, answer: &Answer) -> &'static str {
         Answer::Producer(_) if matches!(request, Request::ProducerState(_)) => "producer state: known",
         Answer::Producer(state) if state.epoch.0 > 0 => "register producer: next epoch",
         Answer::Producer(_) => "register producer: new",
+        Answer::Producers { more: true, .. } => "list producers: a page",
+        Answer::Producers { page, .. } if page.is_empty() => "list producers: none",
+        Answer::Producers { .. } => "list producers: all that are left",
+        Answer::Forgotten(true) => "forget producer: gone",
+        Answer::Forgotten(false) => "forget producer: unknown producer",
         Answer::Appended(parts) => {
             let duplicates = parts.iter().filter(|part| part.duplicate).count();
             let has_cursors = matches!(request, Request::Append(appending) if !appending.commits.is_empty());
@@ -242,6 +253,7 @@ fn refused(request: &Request, error: &Error) -> &'static str {
         (Request::RegisterProducer { .. }, Error::InvalidRetention) => "register producer: invalid retention",
         (Request::RegisterProducer { .. }, Error::DiskFull { .. }) => "register producer: disk full",
         (Request::ProducerState(_), Error::UnknownProducer(_)) => "producer state: unknown producer",
+        (Request::ListProducers(_), Error::UnknownTopic(_)) => "list producers: unknown topic",
         (Request::RegisterConsumer { .. }, Error::UnknownTopic(_)) => "register consumer: unknown topic",
         (Request::RegisterConsumer { .. }, Error::BeyondTail { .. }) => "register consumer: beyond the tail",
         (Request::RegisterConsumer { .. }, Error::DiskFull { .. }) => "register consumer: disk full",

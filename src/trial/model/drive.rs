@@ -207,6 +207,10 @@ async fn ask(broker: Broker, request: Request, told: Arc<AtomicU64>) -> Decided 
             broker.register_producer(topic, name, create).await.map(Answer::Producer)
         }
         Request::ProducerState(id) => broker.producer_state(id).await.map(Answer::Producer),
+        Request::ListProducers(listing) => {
+            broker.producers(listing).await.map(|(page, more)| Answer::Producers { page, more })
+        }
+        Request::ForgetProducer(id) => broker.forget_producer(id).await.map(Answer::Forgotten),
         Request::Append(appending) => {
             let (tell, answer) = oneshot::channel();
             let done = move |outcome: Result<Vec<Appended>, Error>| {

@@ -83,6 +83,8 @@ fn op(rng: &mut Rng, style: Style) -> Op {
             let max_bytes = one_of(rng, &[1, 700, 3_000, 64 * 1024]);
             Op::Fetch { topic: any_topic, from: place(rng), max_bytes }
         }
+        49 => list_producers(rng, any_topic),
+        50 if style.deletes => Op::ForgetProducer { producer: any_producer(rng) },
         47..=48 => Op::OffsetFor { topic: any_topic, ago: Duration::from_secs(rng.below(60)) },
         _ => append(rng, style),
     }
@@ -170,6 +172,12 @@ fn create_topic(rng: &mut Rng, topic: u8) -> Op {
 fn register_producer(rng: &mut Rng, producer: u8) -> Op {
     let create = rng.percent(50).then(|| retention(rng));
     Op::RegisterProducer { producer, topic: topic(rng), is_named: rng.percent(70), create }
+}
+
+fn list_producers(rng: &mut Rng, topic: u8) -> Op {
+    let prefix = rng.percent(30).then(|| any_producer(rng));
+    let after = rng.percent(30).then(|| any_producer(rng));
+    Op::ListProducers { topic, prefix, after, limit: one_of(rng, &[1, 2, 100]) }
 }
 
 fn register_consumer(rng: &mut Rng, consumer: u8) -> Op {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use crate::{
     broker::{
-        Appended, Appending, ConsumerState, Error, ProducerState, Retention, Room, StartAt, TopicCreated, TopicRange,
+        Appended, Appending, ConsumerState, Error, Listed, Listing, ProducerState, Retention, Room, StartAt,
+        TopicCreated, TopicRange,
     },
     protocol::ErrorBody,
     record::{BatchHeader, ConsumerId, Offset, ProducerId, Timestamp, TopicName},
@@ -19,6 +20,8 @@ pub(super) enum Request {
     DeleteTopic { name: TopicName, if_present: bool },
     RegisterProducer { topic: TopicName, name: Option<String>, create: Option<Retention> },
     ProducerState(ProducerId),
+    ListProducers(Listing),
+    ForgetProducer(ProducerId),
     Append(Appending),
     RegisterConsumer { topic: TopicName, name: Option<String>, start: StartAt },
     Commit { consumer: ConsumerId, offset: Offset, rewind: bool },
@@ -56,6 +59,8 @@ pub(super) enum Answer {
     Topic(TopicCreated),
     Deleted(bool),
     Producer(ProducerState),
+    Producers { page: Vec<Listed>, more: bool },
+    Forgotten(bool),
     Appended(Vec<Appended>),
     Consumer(ConsumerState),
     Cursor(Offset),

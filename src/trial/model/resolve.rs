@@ -6,7 +6,7 @@ use super::{
     request::{Answer, Decided, Dequeue, Request},
 };
 use crate::{
-    broker::{Appending, ProducerState, Room, StartAt},
+    broker::{Appending, Listing, ProducerState, Room, StartAt},
     record::{
         Batch, BatchBuilder, Compression, ConsumerId, Epoch, Offset, ProducerId, Record, Sequence, SequenceRange,
         TopicId, TopicName,
@@ -37,6 +37,10 @@ pub(super) fn topic_name(topic: u8) -> TopicName {
     TopicName::new(&format!("t{topic}")).expect("a good name")
 }
 
+fn producer_name(producer: u8) -> String {
+    format!("p{}", producer % PRODUCER_NAMES)
+}
+
 impl Clients {
     /// The request that an operation is when `guess` is how things stand.
     pub(super) fn resolve(&mut self, op: &Op, guess: &Reference) -> Request {
@@ -48,10 +52,17 @@ impl Clients {
                 Request::DeleteTopic { name: topic_name(*topic), if_present: *if_present }
             }
             Op::RegisterProducer { producer, topic, is_named, create } => {
-                let name = is_named.then(|| format!("p{}", producer % PRODUCER_NAMES));
+                let name = is_named.then(|| producer_name(*producer));
                 Request::RegisterProducer { topic: topic_name(*topic), name, create: *create }
             }
             Op::ProducerState { producer } => Request::ProducerState(self.producer(*producer).id),
+            Op::ListProducers { topic, prefix, after, limit } => Request::ListProducers(Listing {
+                topic: topic_name(*topic),
+                prefix: prefix.map_or_else(String::new, producer_name),
+                after: after.map_or_else(String::new, producer_name),
+                limit: *limit,
+            }),
+            Op::ForgetProducer { producer } => Request::ForgetProducer(self.producer(*producer).id),
             Op::Append { parts, cursors } => self.append(parts, cursors, guess),
             Op::RegisterConsumer { consumer, topic, is_named, start } => {
                 let (topic, name) = (topic_name(*topic), is_named.then(|| format!("c{}", consumer % CONSUMER_NAMES)));

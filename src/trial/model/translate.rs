@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::request::{Answer, Answered, Batches, Dequeue, Request};
 use crate::{
-    broker::{Appended, ConsumerState, ProducerState, Retention, StartAt, TopicCreated, TopicRange},
+    broker::{Appended, ConsumerState, Listed, Listing, ProducerState, Retention, StartAt, TopicCreated, TopicRange},
     limits::MAX_FRAME_BYTES,
     protocol::{
         self, AppendPart, CursorMove, ErrorBody, Frame, FrameDecoder, Id, Opcode, OutFrame, Request as Message, Start,
@@ -45,6 +45,11 @@ pub(super) fn request(request: &Request, id: u32) -> OutFrame {
             plain(&protocol::RegisterProducer { topic, name, create }, id)
         }
         Request::ProducerState(producer) => plain(&protocol::ProducerState { producer_id: bytes_of(producer.0) }, id),
+        Request::ListProducers(Listing { topic, prefix, after, limit }) => {
+            let (topic, prefix, after) = (topic.to_string(), prefix.clone(), after.clone());
+            plain(&protocol::ListProducers { topic, prefix, after, limit: narrow(*limit as u64) }, id)
+        }
+        Request::ForgetProducer(producer) => plain(&protocol::ForgetProducer { producer_id: bytes_of(producer.0) }, id),
         Request::Append(appending) => {
             let parts = appending.parts.iter().map(|(topic, batch)| AppendPart {
                 topic_id: topic.0,
@@ -106,6 +111,11 @@ pub(super) fn answer(request: &Request, frame: &Frame) -> Answered {
             let (epoch, last) = (answer.epoch, answer.last_sequence);
             Ok(producer(bytes_of(id.0), answer.topic_id, answer.name, epoch, last))
         }
+        Request::ListProducers(_) => {
+            let (answer, _) = read::<protocol::ListProducers>(frame)?;
+            Ok(Answer::Producers { page: answer.producers.into_iter().map(listed).collect(), more: answer.more })
+        }
+        Request::ForgetProducer(_) => Ok(Answer::Forgotten(read::<protocol::ForgetProducer>(frame)?.0.forgotten)),
         Request::Append(_) => {
             let (answer, _) = read::<protocol::Append>(frame)?;
             let parts = answer
@@ -149,6 +159,18 @@ fn unreadable(error: impl ToString) -> ErrorBody {
     ErrorBody { code: 0, facts: 0, message: error.to_string(), details: Vec::new() }
 }
 
+/// The topic is not in it.
+fn listed(info: protocol::ProducerInfo) -> Listed {
+    let state = ProducerState {
+        id: ProducerId(Uuid::from_bytes(info.producer_id)),
+        topic: TopicId(0),
+        name: Some(info.name),
+        epoch: Epoch(info.epoch),
+        last_sequence: Sequence(info.last_sequence),
+    };
+    Listed { state, last_offset: info.last_offset.map(Offset) }
+}
+
 fn producer(id: Id, topic: u32, name: Option<String>, epoch: u32, last_sequence: u64) -> Answer {
     Answer::Producer(ProducerState {
         id: ProducerId(Uuid::from_bytes(id)),
@@ -168,6 +190,10 @@ pub(super) fn shown(request: &Request, answer: Answer) -> Answer {
     match (request, answer) {
         (Request::RegisterProducer { .. }, Answer::Producer(state)) => {
             Answer::Producer(ProducerState { name: None, ..state })
+        }
+        (_, Answer::Producers { mut page, more }) => {
+            page.iter_mut().for_each(|listed| listed.state.topic = TopicId(0));
+            Answer::Producers { page, more }
         }
         (_, Answer::Backlog { backlog, cursor, range: whole }) => {
             Answer::Backlog { backlog, cursor, range: range(whole.head.0, whole.tail.0) }

@@ -130,7 +130,7 @@ impl World {
     pub(super) fn saw(&self, topic: &str, offset: u64, value: &[u8]) {
         let (at, record) = (self.trace.now(), parse(value));
         let seen = vec![Seen { topic: topic.to_owned(), offset, record }];
-        self.known().history.reads.push(Read { at, seen });
+        self.known().history.reads.push(Read { at, from: Some(offset), seen });
     }
 
     /// Makes a call again for as long as that may help.

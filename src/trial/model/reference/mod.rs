@@ -17,7 +17,10 @@ use super::{
     request::{Answer, Answered, Decided, Dequeue, Request},
 };
 use crate::{
-    broker::{ConsumerState, ConsumerView, Error, ProducerState, Retention, StartAt, TopicCreated, TopicRange},
+    broker::{
+        ConsumerState, ConsumerView, Error, Listed, Listing, ProducerState, Retention, StartAt, TopicCreated,
+        TopicRange,
+    },
     record::{ConsumerId, Epoch, Offset, ProducerId, Sequence, Timestamp, TopicId, TopicName},
 };
 use append::Range;
@@ -112,6 +115,8 @@ impl Reference {
                 self.register_producer(topic, name.as_deref(), *create, seen)
             }
             Request::ProducerState(id) => self.producer_state(*id),
+            Request::ListProducers(listing) => self.list_producers(listing),
+            Request::ForgetProducer(id) => Ok(Answer::Forgotten(self.forget_producer(*id))),
             Request::Append(appending) => self.append(appending, seen),
             Request::RegisterConsumer { topic, name, start } => {
                 self.register_consumer(topic, name.as_deref(), *start, seen)
@@ -213,6 +218,30 @@ impl Reference {
         let producer = topic.producers.iter_mut().find(|producer| producer.id == id).expect("it was found there");
         producer.heard = now;
         Ok(Answer::Producer(producer.shown(topic_id)))
+    }
+
+    /// Section 4.12.
+    fn list_producers(&self, Listing { topic, prefix, after, limit }: &Listing) -> Decided {
+        let topic = self.topic(topic)?;
+        let mut found = Vec::new();
+        for producer in &topic.producers {
+            let Some(name) = &producer.name else { continue };
+            if name.starts_with(prefix) && name > after {
+                let last_offset = producer.stored.last().map(|range| Offset(range.base + range.records - 1));
+                found.push(Listed { state: producer.shown(topic.id), last_offset });
+            }
+        }
+        found.sort_by(|a, b| a.state.name.cmp(&b.state.name));
+        let more = found.len() > *limit;
+        found.truncate(*limit);
+        Ok(Answer::Producers { page: found, more })
+    }
+
+    /// Section 4.13.
+    fn forget_producer(&mut self, id: ProducerId) -> bool {
+        let Some(topic) = self.topic_of_producer(id) else { return false };
+        self.topic_mut(&topic).producers.retain(|producer| producer.id != id);
+        true
     }
 
     fn register_consumer(
