@@ -85,7 +85,10 @@ pub(crate) async fn fetch(recorder: Arc<Recorder>, seed: u64) {
         for batch in &fetched.batches {
             for record in batch.records().expect("checked") {
                 let (offset, record) = record.expect("checked");
-                found.push(seen(&topic, offset.0, &record.value));
+                // The first batch may begin before what was asked for.
+                if offset >= from {
+                    found.push(seen(&topic, offset.0, &record.value));
+                }
             }
         }
         recorder.read(from.0, found);
