@@ -14,10 +14,10 @@ const FLIPS: u64 = 10;
 #[test]
 fn no_flipped_bit_is_read_as_what_was_written() {
     hide_caught_panics();
-    let rot = Rot { seed: 1, flips: 2_000, planted: Planted::default() };
+    let rot = Rot { seed: 1, flips: 2_500, planted: Planted::default() };
     let report = rot.run().unwrap_or_else(|failure| panic!("{failure}"));
     let total = report.total();
-    assert_eq!(total.flips, 2_000);
+    assert_eq!(total.flips, 2_500);
     assert!(report.sites.len() >= SITES, "{}:\n{report}", report.sites.len());
     for (site, fates) in &report.sites {
         assert!(fates.flips >= FLIPS, "{site:?}: {fates:?}\n{report}");

@@ -97,7 +97,10 @@ pub(super) fn scan(
 
 #[cfg(test)]
 mod tests {
+    use redb::ReadableDatabase as _;
+
     use super::*;
+    use crate::storage::{MemoryVolume, live::open_database};
 
     #[test]
     fn values_waste_at_most_a_quarter_of_their_pages() {
@@ -110,5 +113,25 @@ mod tests {
             }
             assert!(pages <= len * 4 / 3 + 4096, "{len} bytes take {pages}");
         }
+    }
+
+    /// Pieces of a block that was not finished would be made durable when the database is closed.
+    #[test]
+    fn what_is_taken_back_is_gone_when_the_file_is_opened_again() {
+        let volume = MemoryVolume::default();
+        let database = open_database(&volume, "f").expect("in memory");
+        let append = |at: u64, len: usize, durability| {
+            let mut txn = database.begin_write().expect("nobody else writes");
+            txn.set_durability(durability).expect("no savepoints");
+            write(&txn, at, &vec![7; len]).expect("in memory");
+            txn.commit().expect("in memory");
+        };
+        append(0, 5000, Durability::Immediate);
+        append(5000, 300_000, Durability::None);
+        append(305_000, 10, Durability::None);
+        take_back(&database, 5000).expect("in memory");
+        database.close().expect("in memory");
+        let database = open_database(&volume, "f").expect("it was made");
+        assert_eq!(end(&database.begin_read().expect("in memory")).expect("in memory"), 5000);
     }
 }

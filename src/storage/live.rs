@@ -20,7 +20,7 @@ use super::{
     journal, tables,
 };
 use crate::{
-    limits::{ACTIVE_CACHE_BYTES, MAX_CHUNK_BYTES, MAX_GROUP_BYTES},
+    limits::{MAX_CHUNK_BYTES, MAX_GROUP_BYTES},
     planted::{Bug, Planted},
     record::{Offset, TopicId},
 };
@@ -146,7 +146,7 @@ impl StorageBackend for Boxed {
 /// Opens a file for writing, making or repairing it where needed.
 pub(super) fn open_database(volume: &dyn Volume, name: &str) -> Result<Database, StorageError> {
     let backend = Boxed(volume.create(name)?);
-    Ok(Builder::new().set_cache_size(ACTIVE_CACHE_BYTES).create_with_backend(backend)?)
+    Ok(Builder::new().set_cache_size(volume.cache_bytes()).create_with_backend(backend)?)
 }
 
 /// Opens a file whose every page is as it was written: either the repair after a crash has looked at them, or this does.
@@ -156,7 +156,7 @@ pub(super) fn open_verified(volume: &dyn Volume, name: &str) -> Result<Database,
     let repaired = Arc::new(AtomicBool::new(false));
     let tell = repaired.clone();
     let mut builder = Builder::new();
-    builder.set_cache_size(ACTIVE_CACHE_BYTES).set_repair_callback(move |_| tell.store(true, Relaxed));
+    builder.set_cache_size(volume.cache_bytes()).set_repair_callback(move |_| tell.store(true, Relaxed));
     let mut database = builder.create_with_backend(backend)?;
     if !repaired.load(Relaxed) && !database.check_integrity()? {
         return Err(StorageError::Corrupted("a page of it fails its checksum".to_owned()));
@@ -315,14 +315,25 @@ impl LiveSegment {
             Ok(txn.commit()?)
         };
         // These are durable with the commit behind them, or gone when the file is opened again.
-        let written = early.chunks(how.piece()).try_for_each(|piece| write(&[piece], Durability::None));
-        // One phase: redb flips to the new root with the same sync that makes it durable.
-        let written = written.and_then(|()| write(&[first, last], how.durability()));
+        let written = guarded(|| {
+            early.chunks(how.piece()).try_for_each(|piece| write(&[piece], Durability::None))?;
+            // One phase: redb flips to the new root with the same sync that makes it durable.
+            write(&[first, last], how.durability())
+        });
         if written.is_err() && !early.is_empty() {
-            // A database whose disk failed takes this no more, and makes nothing durable when it is closed, either.
-            drop(guarded(|| journal::take_back(database, position)));
+            let taken_back = guarded(|| journal::take_back(database, position));
+            drop(file);
+            // A database whose disk failed makes nothing durable when it is closed, but any other one would.
+            if taken_back.is_err_and(|error| !error.is_of_disk()) {
+                self.abandon();
+            }
         }
         written
+    }
+
+    /// Lets go of the file as a crash would.
+    fn abandon(&self) {
+        std::mem::forget(std::mem::replace(&mut *self.file_mut(), LiveFile::Closed));
     }
 
     /// Lets readers see the batches of a block that is durable at `position`.

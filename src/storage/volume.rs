@@ -13,6 +13,7 @@ use super::{
     StorageError,
     segment_file::{SegmentFile, Spare},
 };
+use crate::limits::ACTIVE_CACHE_BYTES;
 
 /// A flat set of named files. Creation, renaming and removal are durable only after [`Volume::sync`].
 pub trait Volume: Send + Sync + fmt::Debug {
@@ -67,6 +68,11 @@ pub trait Volume: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`StorageError::Io`].
     fn sync(&self) -> Result<(), StorageError>;
+
+    /// Memory for the pages of a file that is written.
+    fn cache_bytes(&self) -> usize {
+        ACTIVE_CACHE_BYTES
+    }
 
     /// Bytes that the files take.
     fn stored_bytes(&self) -> u64;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Rng, SimDisk,
+    Rng, SimDisk, contents,
     remains::{Fate, Remains},
     workload,
 };
@@ -211,7 +211,7 @@ impl Rot {
             return Ok(());
         };
         let known = &remains.known;
-        let read = catch_unwind(AssertUnwindSafe(|| workload::read_all(&store, &known.consumers, &known.heads)));
+        let read = catch_unwind(AssertUnwindSafe(|| contents::read_all(&store, &known.consumers, &known.heads)));
         let Ok(log) = read.map_err(|_| "reading it panicked".to_owned())? else {
             fates.detected += 1;
             return Ok(());

@@ -1,9 +1,9 @@
 //! The checker: is this log one that the promises allow after this history? Offsets give a total order, so it takes
 //! no search: everything is sorted and looked at once.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::history::{History, Log, Outcome, Stored, TopicLog};
+use super::history::{Commit, History, Log, Outcome, Seen, Stored, TopicLog};
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -206,6 +206,7 @@ pub fn check(history: &History, log: &Log) -> Result<(), Violation> {
         real_time(history, topic, found)?;
     }
     reads(history, log)?;
+    told(history)?;
     cursors(history, log, &present)
 }
 
@@ -423,6 +424,38 @@ fn reads(history: &History, log: &Log) -> Result<(), Violation> {
     Ok(())
 }
 
+/// What was told of one offset, by answers and to readers, is one record, which somebody appended, also where retention
+/// has taken it since.
+fn told(history: &History) -> Result<(), Violation> {
+    let (mut sent, mut told) = (HashSet::new(), HashMap::new());
+    let conflict = |topic: &str, offset, read, found| {
+        Err(Violation::ReadAhead { topic: topic.to_owned(), offset, read: Some(read), found })
+    };
+    for append in &history.appends {
+        sent.extend(append.records.iter().map(|(topic, record)| (topic.as_str(), *record)));
+        let acked = append.records.iter().zip(&append.offsets).filter(|_| is_acked(append.outcome));
+        for ((topic, record), offset) in acked.filter_map(|(record, offset)| Some((record, (*offset)?))) {
+            let before = *told.entry((topic.as_str(), offset)).or_insert(*record);
+            if before != *record {
+                return conflict(topic, offset, *record, Some(before));
+            }
+        }
+    }
+    for Seen { topic, offset, record } in history.reads.iter().flat_map(|read| &read.seen) {
+        let Some(record) = *record else {
+            return Err(Violation::Phantom { topic: topic.clone(), offset: *offset, record: None });
+        };
+        if !sent.contains(&(topic.as_str(), record)) {
+            return Err(Violation::Phantom { topic: topic.clone(), offset: *offset, record: Some(record) });
+        }
+        let before = *told.entry((topic.as_str(), *offset)).or_insert(record);
+        if before != record {
+            return conflict(topic, *offset, record, Some(before));
+        }
+    }
+    Ok(())
+}
+
 /// Cursors are where the last acknowledged move put them, or where a later one that nobody knows of may have.
 fn cursors(history: &History, log: &Log, present: &[Presence]) -> Result<(), Violation> {
     let by_commits =
@@ -434,56 +467,69 @@ fn cursors(history: &History, log: &Log, present: &[Presence]) -> Result<(), Vio
         return Err(Violation::Cursor { consumer, found: 0, why: "and nobody knows the consumer any more".to_owned() });
     }
     for (&consumer, &found) in &log.cursors {
-        let (mut least, mut allowed) = (0, HashSet::from([0]));
-        for (offset, rewind, outcome) in moves(history, consumer, present) {
-            match outcome {
-                Outcome::Refused => {}
-                Outcome::Unknown if rewind => {
-                    least = least.min(offset);
-                    allowed.insert(offset);
-                }
-                Outcome::Unknown => {
-                    allowed.insert(offset);
-                }
-                Outcome::Acked(at, _)
-                    if at < offset || (rewind && at != offset) || !(at == offset || allowed.contains(&at)) =>
-                {
-                    return Err(Violation::Cursor { consumer, found: at, why: format!("was the answer to {offset}") });
-                }
-                Outcome::Acked(at, _) => {
-                    let later = allowed.into_iter().filter(|other| *other > at && !rewind);
-                    allowed = later.chain([at]).collect();
-                    least = at;
+        let wrong = |found, why: String| Err(Violation::Cursor { consumer, found, why });
+        let mut possible = BTreeSet::from([0]);
+        for Move { offset, rewind, happened } in moves(history, consumer, present) {
+            let after: BTreeSet<u64> =
+                possible.iter().map(|at| if rewind { offset } else { offset.max(*at) }).collect();
+            match happened {
+                Happened::No => {}
+                Happened::Perhaps => possible.extend(after),
+                Happened::Yes(None) => possible = after,
+                Happened::Yes(Some(at)) if after.contains(&at) => possible = BTreeSet::from([at]),
+                Happened::Yes(Some(at)) => {
+                    return wrong(at, format!("says the answer to {offset}, and may be {after:?}"));
                 }
             }
         }
-        let why = if found < least {
-            format!("and {least} was acknowledged")
-        } else if !allowed.contains(&found) {
-            format!("and only {allowed:?} were asked for")
-        } else {
-            continue;
-        };
-        return Err(Violation::Cursor { consumer, found, why });
+        if !possible.contains(&found) {
+            return wrong(found, format!("and only {possible:?} were acknowledged or asked for"));
+        }
     }
     Ok(())
 }
 
+/// A cursor was to be moved.
+struct Move {
+    offset: u64,
+    /// Wherever it was; otherwise only further on.
+    rewind: bool,
+    happened: Happened,
+}
+
+enum Happened {
+    No,
+    Perhaps,
+    /// It did, and the answer said where the cursor is, if there was one.
+    Yes(Option<u64>),
+}
+
+impl From<Outcome<u64>> for Happened {
+    fn from(outcome: Outcome<u64>) -> Self {
+        match outcome {
+            Outcome::Acked(at, _) => Self::Yes(Some(at)),
+            Outcome::Refused => Self::No,
+            Outcome::Unknown => Self::Perhaps,
+        }
+    }
+}
+
 /// The moves of a cursor, in order of invocation. One that was part of an append happened if that did, and only then.
-fn moves(history: &History, consumer: u64, present: &[Presence]) -> Vec<(u64, bool, Outcome<u64>)> {
+fn moves(history: &History, consumer: u64, present: &[Presence]) -> Vec<Move> {
     let mut moves = BTreeMap::new();
-    for commit in history.commits.iter().filter(|commit| commit.consumer == consumer) {
-        moves.insert(commit.number, (commit.offset, commit.rewind, commit.outcome));
+    for Commit { number, offset, rewind, outcome, .. } in
+        history.commits.iter().filter(|commit| commit.consumer == consumer).copied()
+    {
+        moves.insert(number, Move { offset, rewind, happened: outcome.into() });
     }
     for (append, present) in history.appends.iter().zip(present) {
         for (_, offset) in append.cursors.iter().filter(|(whose, _)| *whose == consumer) {
-            let outcome = match (append.outcome, present) {
-                (Outcome::Acked((), at), _) => Outcome::Acked(*offset, at),
-                (Outcome::Unknown, Presence::Present) => Outcome::Acked(*offset, append.invoked),
-                (Outcome::Unknown, Presence::Unknown) => Outcome::Unknown,
-                (Outcome::Unknown, Presence::Missing) | (Outcome::Refused, _) => Outcome::Refused,
+            let happened = match (append.outcome, present) {
+                (Outcome::Acked(..), _) | (Outcome::Unknown, Presence::Present) => Happened::Yes(None),
+                (Outcome::Unknown, Presence::Unknown) => Happened::Perhaps,
+                (Outcome::Unknown, Presence::Missing) | (Outcome::Refused, _) => Happened::No,
             };
-            moves.insert(append.number, (*offset, false, outcome));
+            moves.insert(append.number, Move { offset: *offset, rewind: false, happened });
         }
     }
     moves.into_values().collect()

@@ -308,9 +308,47 @@ fn an_answer_that_names_another_place_of_a_cursor_is_found() {
         });
         assert!(matches!(violation, Violation::Cursor { .. }), "{violation}");
     }
+    // A commit that moves the cursor back, and an append that did, were taken for right.
+    let back = found(|history, log| {
+        history.commits.extend([commit(7, 4, false), commit(8, 1, false)]);
+        log.cursors.insert(1, 1);
+    });
+    assert!(matches!(back, Violation::Cursor { found: 1, .. }), "{back}");
+    let back = found(|history, log| {
+        history.commits.push(commit(0, 4, false));
+        history.appends[2].cursors = vec![(1, 3)];
+        history.commits.remove(0);
+        log.cursors.insert(1, 3);
+    });
+    assert!(matches!(back, Violation::Cursor { found: 3, .. }), "{back}");
     let (mut history, mut log) = good();
     history.commits.push(commit(7, 4, false));
     history.commits.push(Commit { outcome: Outcome::Acked(4, 85), ..commit(8, 1, false) });
     log.cursors.insert(1, 4);
     check(&history, &log).expect("a cursor does not go back");
+}
+
+/// Retention had taken the records, so nobody compared what had been said of them.
+#[test]
+fn two_records_that_were_told_at_one_offset_are_found_behind_the_head_too() {
+    let trimmed = |log: &mut Log| {
+        let found = topic(log);
+        found.records.drain(..4);
+        (found.head, found.max_head) = (4, 4);
+    };
+    let acked = found(|history, log| {
+        history.appends[1].offsets = vec![Some(1), Some(2)];
+        trimmed(log);
+    });
+    assert!(matches!(acked, Violation::ReadAhead { offset: 1, .. }), "{acked}");
+    let read = found(|history, log| {
+        history.reads[0].seen[0].record = Some(stored(2, 0));
+        trimmed(log);
+    });
+    assert!(matches!(read, Violation::ReadAhead { offset: 0, .. }), "{read}");
+    let phantom = found(|history, log| {
+        history.reads[0].seen[0].record = Some(stored(7, 0));
+        trimmed(log);
+    });
+    assert!(matches!(phantom, Violation::Phantom { offset: 0, .. }), "{phantom}");
 }

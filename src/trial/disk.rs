@@ -313,7 +313,15 @@ impl StorageBackend for SimFile {
     }
 }
 
+/// For pages that are written.
+const CACHE_BYTES: usize = 32 * 1024;
+
 impl Volume for SimDisk {
+    /// So little that a large append does not fit, and pages of it are written before its commit.
+    fn cache_bytes(&self) -> usize {
+        CACHE_BYTES
+    }
+
     fn create(&self, name: &str) -> Result<Box<dyn StorageBackend>, StorageError> {
         let mut state = self.state();
         state.try_one(DiskWork::Names).map_err(failed(name))?;

@@ -63,6 +63,15 @@ pub struct Append {
     pub offsets: Vec<Option<u64>>,
 }
 
+impl Append {
+    /// As it was known at a time.
+    fn known_at(self, time: u64) -> Self {
+        let outcome = self.outcome.as_of(time);
+        let is_told = matches!(outcome, Outcome::Acked(..));
+        Self { outcome, offsets: if is_told { self.offsets } else { Vec::new() }, ..self }
+    }
+}
+
 /// A cursor that was moved by itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Commit {
@@ -152,7 +161,7 @@ impl History {
         let forgotten = self.forgotten.iter().filter(|forgetting| forgetting.invoked <= time).copied();
         let deletions = self.deletions.iter().filter(|deletion| deletion.invoked <= time).cloned();
         Self {
-            appends: appends.map(|append| Append { outcome: append.outcome.as_of(time), ..append }).collect(),
+            appends: appends.map(|append| append.known_at(time)).collect(),
             commits: commits.map(|commit| Commit { outcome: commit.outcome.as_of(time), ..commit }).collect(),
             reads: self.reads.iter().filter(|read| read.at <= time).cloned().collect(),
             deletions: deletions

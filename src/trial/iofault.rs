@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Rng, SimDisk, check,
+    Rng, SimDisk, check, contents,
     cut::Cutter,
     disk::{DiskWork, Fault},
     history::Outcome,
@@ -13,7 +13,7 @@ use super::{
     probe::{self, Probe},
     workload::{self, Run},
 };
-use crate::{broker::Error, planted::Planted, record::Timestamp};
+use crate::{broker::Error, planted::Planted};
 
 /// Rounds before the disk may fail; with a disk that fails; and afterwards.
 const BEFORE: usize = 2;
@@ -94,7 +94,7 @@ fn go(run: &mut Run, probe: &mut Probe, count: usize) -> Result<(), String> {
 
 /// The disk works again: so does the store, for every call.
 fn goes_on(run: &mut Run, probe: &mut Probe) -> Result<(), String> {
-    run.store.pass(PAUSE, Timestamp::now());
+    run.pass(PAUSE);
     run.store.step();
     let before = (probe.unknown, probe.refused);
     go(run, probe, AFTER)?;
@@ -107,14 +107,15 @@ fn goes_on(run: &mut Run, probe: &mut Probe) -> Result<(), String> {
 fn known(run: &Run) -> Known {
     let mut known = Known::at(run, u64::MAX);
     // A trim whose commit failed may have happened all the same, and readers never saw its head.
-    known.heads.extend([workload::FORGETFUL_TOPIC, probe::TOPIC].map(|topic| (topic.to_owned(), u64::MAX)));
+    let topics = [workload::FORGETFUL_TOPIC, workload::AGING_TOPIC, probe::TOPIC];
+    known.heads.extend(topics.map(|topic| (topic.to_owned(), u64::MAX)));
     known
 }
 
 /// What readers see is what was acknowledged.
 fn reads_everything(run: &Run) -> Result<(), String> {
     let known = known(run);
-    let log = workload::read_all(&run.store, &known.consumers, &known.heads);
+    let log = contents::read_all(&run.store, &known.consumers, &known.heads);
     let log = log.map_err(|error| format!("it cannot be read: {error}"))?;
     check(&known.history, &log).map_err(|violation| violation.to_string())
 }
@@ -178,7 +179,7 @@ impl Left {
         match workload::open(&disk, Planted::default()) {
             Err(error) if error.is_of_disk() => report.did_not_open = true,
             Err(error) => return Err(format!("it does not open, for another reason: {}", error.with_causes())),
-            Ok(store) => match workload::read_all(&store, &self.known.consumers, &self.known.heads) {
+            Ok(store) => match contents::read_all(&store, &self.known.consumers, &self.known.heads) {
                 Ok(log) => check(&self.known.history, &log).map_err(|violation| violation.to_string())?,
                 Err(Error::StorageFailed | Error::ReadFailed(_)) if disk.failed() > 0 => report.refused += 1,
                 Err(error) => return Err(format!("it cannot be read, for another reason: {error}")),

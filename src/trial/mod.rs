@@ -13,9 +13,11 @@
 //! Nothing here is part of the program: the feature `trial` is on in tests and examples alone.
 
 mod bitrot;
+mod calls;
 mod checker;
 #[cfg(test)]
 mod checker_tests;
+mod contents;
 mod cut;
 mod disk;
 mod history;
@@ -40,3 +42,11 @@ pub use model::{Compared, Coverage, Divergence, Model, session_as_told};
 pub use powercut::{Campaign, Failure, Report, cut_as_told};
 pub use rng::Rng;
 pub use salvage::{Ruin, Ruined};
+
+/// What a panic says.
+fn words_of(panic: Box<dyn std::any::Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => panic.downcast_ref::<&str>().map_or_else(String::new, |text| (*text).to_owned()),
+    }
+}

@@ -2,16 +2,17 @@
 //! again, read to the end, and checked against what was acknowledged by then.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
 use super::{
-    Rng, SimDisk, Violation, check,
+    Rng, SimDisk, Violation, check, contents,
     cut::Cutter,
     disk::Op,
-    history::History,
+    history::{History, Log, Stored},
+    words_of,
     workload::{self, Run},
 };
 use crate::{
@@ -106,7 +107,7 @@ impl Known {
         let opened = catch_unwind(AssertUnwindSafe(|| workload::open(&disk, planted)));
         let store = opened.map_err(|_| "opening it panicked".to_owned())?;
         let store = store.map_err(|error| format!("it does not open: {}", error.with_causes()))?;
-        let log = workload::read_all(&store, &self.consumers, &self.heads);
+        let log = contents::read_all(&store, &self.consumers, &self.heads);
         let mut log = log.map_err(|error| format!("it cannot be read: {error}"))?;
         if let Some(topic) = log.topics.get_mut(workload::FORGETFUL_TOPIC) {
             topic.least_bytes = workload::LEAST_KEPT_BYTES;
@@ -114,8 +115,42 @@ impl Known {
         let there: Vec<_> = store.producers().iter().map(|state| state.id).collect();
         log.producers = (0..).zip(&self.producer_ids).filter(|(_, id)| there.contains(id)).map(|(at, _)| at).collect();
         check(&self.history, &log).map_err(|violation: Violation| violation.to_string())?;
+        self.knows_what_is_stored(&store.producers(), &log)?;
         drop(store);
         Ok(disk)
+    }
+
+    /// Each producer's last sequence is that of its last record, or of the last acknowledged one where retention has taken
+    /// all: a retry is told apart from something new.
+    fn knows_what_is_stored(&self, states: &[ProducerState], log: &Log) -> Result<(), String> {
+        let mut ends: HashMap<u64, u64> = HashMap::new();
+        let mut stored = |record: &Stored| {
+            let end = ends.entry(record.producer).or_default();
+            *end = (*end).max(record.sequence + 1);
+        };
+        log.topics
+            .values()
+            .flat_map(|topic| &topic.records)
+            .filter_map(|(_, record)| record.as_ref())
+            .for_each(&mut stored);
+        let acked = self.history.appends.iter().filter(|append| append.outcome.time().is_some());
+        acked.flat_map(|append| &append.records).for_each(|(_, record)| stored(record));
+        for (number, id) in (0..).zip(&self.producer_ids) {
+            let Some(state) = states.iter().find(|state| state.id == *id) else { continue };
+            let (known, end) = (state.last_sequence.0, ends.get(&number).copied().unwrap_or(0));
+            // Retention may have taken what nobody was told of.
+            let may_be_more = log.topics.values().any(|topic| topic.head > 0);
+            if known < end || (known > end && !may_be_more) {
+                return Err(format!("producer {number} is at {known}, and {end} is stored"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Acknowledged records, each once.
+    fn acked(&self) -> u64 {
+        let acked = self.history.appends.iter().filter(|append| append.outcome.time().is_some());
+        acked.flat_map(|append| &append.records).map(|(_, record)| record).collect::<HashSet<_>>().len() as u64
     }
 
     /// Opens what was recovered once more, and goes on: each producer's last record again is known, and the one behind it
@@ -135,7 +170,7 @@ impl Known {
                     topics.iter().find(|topic| topic.id == state.topic).map(|topic| topic.range().tail)
                 };
                 let before = tail(&store).ok_or("a producer has no topic")?;
-                let answer = workload::append_one(&mut store, state, sequence).map_err(|error| error.to_string())?;
+                let answer = contents::append_one(&mut store, state, sequence).map_err(|error| error.to_string())?;
                 let grown = tail(&store).ok_or("a producer has no topic")?.0 - before.0;
                 let is_right = answer.duplicate == is_stored && grown == u64::from(!is_stored);
                 if !is_right || (!is_stored && answer.base_offset != Some(before)) {
@@ -186,7 +221,7 @@ impl Campaign {
             run.steps(STEPS);
             Ok::<_, crate::broker::Error>(run)
         }));
-        let run = run.map_err(|_| fail(0, None, "the run panicked".to_owned()))?;
+        let run = run.map_err(|panic| fail(0, None, format!("the run panicked: {}", words_of(panic))))?;
         let run = run.map_err(|error| fail(0, None, format!("the run failed: {error}")))?;
         run.disk.on_sync(None);
         let (begin, end) = (run.disk.forgotten(), run.disk.ops());
@@ -203,7 +238,7 @@ impl Campaign {
             let known = Known::at(&run, cut);
             report.cuts += 1;
             report.double += u64::from(begin > 0);
-            report.acked += known.history.appends.iter().map(|append| append.offsets.len() as u64).sum::<u64>();
+            report.acked += known.acked();
             let disk = known
                 .verify(SimDisk::with(cutter.sample(&mut rng)), self.planted)
                 .map_err(|what| fail(cut, None, what))?;

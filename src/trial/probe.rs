@@ -4,8 +4,9 @@
 use std::fmt::Debug;
 
 use super::{
+    contents,
     history::{Append, Outcome, Stored},
-    workload::{self, ROOM, Run},
+    workload::{ROOM, Run},
 };
 use crate::{
     broker::{Appending, Error, ProducerState, Retention, StartAt},
@@ -128,7 +129,7 @@ impl Probe {
         let answer =
             run.store.call(|broker| async move { broker.dequeue(consumer, cursor, attempt, TAKEN, ROOM).await });
         if let Ok(dequeued) = &answer {
-            let found = workload::records_of(TOPIC, &dequeued.batches);
+            let found = contents::records_of(TOPIC, &dequeued.batches);
             let expected = dequeued.first.0..dequeued.next.0;
             // Retention may have taken some.
             if dequeued.first < cursor || !found.iter().map(|seen| seen.offset).eq(expected) {
@@ -157,7 +158,7 @@ impl Probe {
         let Ok(fetched) = &answer else {
             return self.judge("a read", answer).map(|()| false);
         };
-        let found = workload::records_of(TOPIC, &fetched.batches);
+        let found = contents::records_of(TOPIC, &fetched.batches);
         let is_there = found.iter().any(|seen| seen.record.is_some_and(|record| record.sequence == last.0));
         if is_there { Ok(true) } else { Err(format!("offset {last} holds {found:?}")) }
     }

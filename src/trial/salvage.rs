@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use super::{Rng, SimDisk, history::Stored, remains::Remains, workload};
+use super::{Rng, SimDisk, contents, history::Stored, remains::Remains, workload};
 use crate::{
     broker::{self, ProducerState, Report, Stepped, StorageError},
     planted::Planted,
@@ -132,7 +132,7 @@ impl Ruins {
             tried.harmless += 1;
             let store = opened.map_err(|error| format!("it is intact, and does not open: {}", error.with_causes()))?;
             let known = &self.remains.known;
-            let log = workload::read_all(&store, &known.consumers, &known.heads);
+            let log = contents::read_all(&store, &known.consumers, &known.heads);
             let log = log.map_err(|error| format!("it is intact, and cannot be read: {error}"))?;
             let judged = self.remains.judge(&log);
             return judged.map(drop).map_err(|violation| format!("it is intact, and {violation}"));
@@ -223,7 +223,7 @@ impl Ruins {
             for (sequence, is_stored) in [(end.checked_sub(1), true), (Some(end), false)] {
                 let Some(sequence) = sequence else { continue };
                 let before = tail(&store).ok_or("a producer has no topic")?;
-                let answer = workload::append_one(&mut store, state, sequence).map_err(|error| error.to_string())?;
+                let answer = contents::append_one(&mut store, state, sequence).map_err(|error| error.to_string())?;
                 let grown = tail(&store).ok_or("a producer has no topic")?.0 - before.0;
                 if answer.duplicate != is_stored || grown != u64::from(!is_stored) {
                     return Err(format!("sequence {sequence} of {state:?}: {answer:?}, {grown} more"));
@@ -259,7 +259,7 @@ impl Held {
                 let header = batches.first().and_then(|batch| BatchHeader::read(batch).ok());
                 let header = header.filter(|header| header.stamp.base_offset <= next && header.next_offset() > next);
                 let header = header.ok_or_else(|| format!("{name} has nothing at {next}, and does not say so"))?;
-                let seen = workload::records_of(&name, &batches[..1]).into_iter();
+                let seen = contents::records_of(&name, &batches[..1]).into_iter();
                 records.extend(seen.filter(|seen| seen.offset >= next.0).map(|seen| (seen.offset, seen.record)));
                 next = header.next_offset();
             }

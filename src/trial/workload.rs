@@ -6,22 +6,22 @@ use std::{
     time::Duration,
 };
 
-use futures::FutureExt as _;
-
 use super::{
     Rng, SimDisk,
+    calls::{Settle, later, outcome_of},
+    contents::records_of,
     cut::Cutter,
-    history::{Append, Commit, Deletion, Forgetting, History, Log, Outcome, Read, Seen, Stored, TopicLog},
+    history::{Append, Commit, Deletion, Forgetting, History, Outcome, Read, Stored},
 };
 use crate::{
     broker::{
-        Appended, Appending, Background, BrokerConfig, Error, Place, ProducerState, Retention, Room, StartAt, Stepped,
+        Appending, Background, BrokerConfig, Error, Place, ProducerState, Retention, Room, StartAt, Stepped,
         StorageError,
     },
     planted::{Bug, Planted},
     record::{
-        Batch, BatchBuilder, BatchHeader, Compression, ConsumerId, Offset, ProducerId, Record, Sequence, SequenceRange,
-        Timestamp, TopicName,
+        Batch, BatchBuilder, Compression, ConsumerId, Offset, ProducerId, Record, Sequence, SequenceRange, Timestamp,
+        TopicName,
     },
 };
 
@@ -40,7 +40,7 @@ pub(super) const LEAST_KEPT_BYTES: u64 = RETENTION_BYTES - RETENTION_BYTES / 32 
 pub(super) const FORGETFUL_TOPIC: &str = "forgetful";
 /// Of the topic whose records grow old, in steps.
 const RETENTION_STEPS: u64 = 12;
-const AGING_TOPIC: &str = "aging";
+pub(super) const AGING_TOPIC: &str = "aging";
 const TOPICS: [&str; 4] = ["kept", "other", FORGETFUL_TOPIC, AGING_TOPIC];
 /// From one step to the next.
 const STEP: Duration = Duration::from_secs(1);
@@ -78,7 +78,6 @@ fn open_at(disk: &SimDisk, planted: Planted, background: Background, now: Timest
         reserve_bytes: 0,
         background,
         planted,
-        ..BrokerConfig::default()
     };
     Stepped::open_at(Place::Volume(Arc::new(disk.clone())), config, now)
 }
@@ -100,9 +99,6 @@ struct Writer {
 
 /// What an answer will be written into.
 type Slot<T> = Arc<Mutex<Option<(Result<T, Error>, u64)>>>;
-
-/// Writes down the answer to a call, once the writer has worked.
-type Settle = Box<dyn FnOnce(&mut Run)>;
 
 /// A run as it goes on.
 pub(super) struct Run {
@@ -128,33 +124,12 @@ pub(super) struct Run {
     planted: Planted,
 }
 
+fn us(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).expect("minutes")
+}
+
 fn name(name: &str) -> TopicName {
     TopicName::new(name).expect("a good name")
-}
-
-/// What an answer says of a call.
-fn outcome_of<T>(answer: Result<T, Error>, at: u64) -> Outcome<T> {
-    match answer {
-        Ok(answer) => Outcome::Acked(answer, at),
-        Err(Error::Indeterminate) => Outcome::Unknown,
-        Err(_) => Outcome::Refused,
-    }
-}
-
-/// Hands a call to the writer; `note` writes its answer down once the writer has worked.
-fn later<T: 'static>(
-    call: impl Future<Output = Result<T, Error>> + 'static,
-    note: impl FnOnce(&mut History, Result<T, Error>, u64) + 'static,
-) -> Settle {
-    let mut call = Box::pin(call);
-    // The first poll hands it over.
-    let early = call.as_mut().now_or_never().is_some();
-    Box::new(move |run: &mut Run| {
-        assert!(!early, "the writer has not worked yet");
-        let Some(answer) = call.as_mut().now_or_never() else { return };
-        let at = run.disk.ops();
-        note(&mut run.history.lock().expect("no panic while it is locked"), answer, at);
-    })
 }
 
 impl Run {
@@ -192,7 +167,7 @@ impl Run {
         };
         run.watch();
         for (number, topic) in TOPICS.into_iter().cycle().take(LASTING_WRITERS).enumerate() {
-            let age_us = RETENTION_STEPS * STEP.as_micros() as u64;
+            let age_us = RETENTION_STEPS * us(STEP);
             let retention = Retention {
                 bytes: (topic == FORGETFUL_TOPIC).then_some(RETENTION_BYTES),
                 age_us: (topic == AGING_TOPIC).then_some(age_us),
@@ -247,8 +222,7 @@ impl Run {
                 self.is_focused = self.rng.percent(50);
             }
             let began = self.disk.ops();
-            self.now.0 += STEP.as_micros() as u64;
-            self.store.pass(STEP, self.now);
+            self.pass(STEP);
             let mut settle: Vec<Settle> = Vec::new();
             for _ in 0..=self.rng.below(3) {
                 let settling = match self.rng.below(20) {
@@ -274,13 +248,20 @@ impl Run {
         }
     }
 
+    /// Lets time pass.
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now.0 += us(time);
+        self.store.pass(time, self.now);
+    }
+
     /// Notes how far retention went since, or how far it might have gone if that is less.
     fn note_heads(&mut self, since: u64) {
         for topic in self.store.broker().topics("", 100).0 {
             let (range, name) = (topic.range(), topic.name.to_string());
-            let mut head = range.head.0;
+            // Nothing is ever trimmed elsewhere.
+            let mut head = if name == FORGETFUL_TOPIC || name == AGING_TOPIC { range.head.0 } else { 0 };
             if name == AGING_TOPIC {
-                let oldest = self.now.0 - RETENTION_STEPS * STEP.as_micros() as u64;
+                let oldest = self.now.0 - RETENTION_STEPS * us(STEP);
                 let expired = self.aging.iter().rfind(|(when, _)| when.0 < oldest);
                 head = head.min(expired.map_or(0, |(_, tail)| *tail));
                 self.aging.push((self.now, range.tail.0));
@@ -454,7 +435,7 @@ impl Run {
         drop(history);
         let broker = self.store.broker().clone();
         let call = async move { broker.commit(id, Offset(offset), rewind).await };
-        Some(later(call, move |history, answer, at| {
+        Some(later(&self.disk, call, move |history, answer, at| {
             history.commits[number].outcome = outcome_of(answer.map(|cursor| cursor.0), at);
         }))
     }
@@ -512,7 +493,7 @@ impl Run {
         let number = history.forgotten.len() - 1;
         drop(history);
         let call = async move { broker.forget_producer(id).await };
-        later(call, move |history, answer, at| {
+        later(&self.disk, call, move |history, answer, at| {
             history.forgotten[number].outcome = outcome_of(answer.map(drop), at);
         })
     }
@@ -526,7 +507,7 @@ impl Run {
         let number = history.deletions.len() - 1;
         drop(history);
         let call = async move { broker.delete_topic(called, true).await };
-        later(call, move |history, answer, at| {
+        later(&self.disk, call, move |history, answer, at| {
             history.deletions[number].outcome = outcome_of(answer.map(drop), at);
         })
     }
@@ -558,82 +539,6 @@ impl Run {
         }
         heads
     }
-}
-
-/// Reads everything there is.
-///
-/// # Errors
-/// What the store says of it.
-pub(super) fn read_all(store: &Stepped, consumers: &[ConsumerId], heads: &BTreeMap<String, u64>) -> Result<Log, Error> {
-    let mut log = Log::default();
-    for topic in store.broker().topics("", 1000).0 {
-        let range = topic.range();
-        let mut found = TopicLog {
-            head: range.head.0,
-            tail: range.tail.0,
-            records: Vec::new(),
-            max_head: heads.get(topic.name.as_str()).copied().unwrap_or(0),
-            ..TopicLog::default()
-        };
-        let mut next = range.head;
-        while next < range.tail {
-            let batches = store.read(topic.name.as_str(), next, 64 * 1024)?;
-            let Some(last) = batches.last() else { break };
-            let end = BatchHeader::read(last).map_err(|error| Error::Corrupted(error.to_string()))?.next_offset();
-            found.bytes += batches.iter().map(|batch| batch.len() as u64).sum::<u64>();
-            let seen = records_of(topic.name.as_str(), &batches).into_iter();
-            found.records.extend(seen.filter(|seen| seen.offset >= next.0).map(|seen| (seen.offset, seen.record)));
-            next = end;
-        }
-        log.topics.insert(topic.name.to_string(), found);
-    }
-    for (number, id) in consumers.iter().enumerate() {
-        if let Ok((view, _)) = store.broker().consumer(*id) {
-            log.cursors.insert(number as u64, view.cursor.0);
-        }
-    }
-    Ok(log)
-}
-
-/// Appends one record under a sequence.
-pub(super) fn append_one(store: &mut Stepped, producer: &ProducerState, sequence: u64) -> Result<Appended, Error> {
-    let mut builder = BatchBuilder::new();
-    builder.push(&Record::new(format!("9 {sequence} later")), Timestamp(0)).expect("small");
-    let range = SequenceRange::counting(Sequence(sequence), 1);
-    let batch = Batch::check(builder.finish(producer.id, producer.epoch, range, Compression::None));
-    let parts = vec![(producer.topic, batch.expect("just built"))];
-    let appending = Appending { parts, commits: Vec::new() };
-    let appended = store.call(|broker| async move { broker.append_wait(appending).await })?;
-    Ok(appended[0])
-}
-
-/// The records in stored batches, as this workload writes them. Damage is a record of nobody's.
-pub(super) fn records_of(topic: &str, batches: &[bytes::Bytes]) -> Vec<Seen> {
-    let mut seen = Vec::new();
-    for bytes in batches {
-        let base = BatchHeader::read(bytes).map_or(u64::MAX, |header| header.stamp.base_offset.0);
-        let batch = Batch::parse(bytes.clone());
-        let Ok(records) = batch.as_ref().map_err(drop).and_then(|batch| batch.records().map_err(drop)) else {
-            seen.push(Seen { topic: topic.to_owned(), offset: base, record: None });
-            continue;
-        };
-        for record in records {
-            let (offset, record) = match record {
-                Ok((offset, record)) => (offset.0, parse(&record.value)),
-                Err(_) => (base, None),
-            };
-            seen.push(Seen { topic: topic.to_owned(), offset, record });
-        }
-    }
-    seen
-}
-
-pub(super) fn parse(value: &[u8]) -> Option<Stored> {
-    let text = std::str::from_utf8(value).ok()?;
-    let mut words = text.split(' ');
-    let producer = words.next()?.parse().ok()?;
-    let sequence = words.next()?.parse().ok()?;
-    Some(Stored { producer, sequence, checksum: crc32c::crc32c(value) })
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ const MAX_WAIT: Duration = Duration::from_millis(100);
 pub(crate) async fn follow(recorder: Arc<Recorder>, seed: u64) {
     let ((number, name, of), client) = (FOLLOWER, recorder.client().await);
     let topic = topic(of);
-    let mut consumer = client.consumer(&topic).name(name).credit_bytes(50_000).open().await.expect("opens");
+    let builder = client.consumer(&topic).name(name).credit_bytes(50_000);
+    let mut consumer = builder.clone().open().await.expect("opens");
     let (mut rng, mut found, mut next) = (StdRng::seed_from_u64(seed), Vec::new(), 0);
     while !recorder.is_over() {
         let Ok(record) = tokio::time::timeout(MAX_WAIT, consumer.next_record()).await else { continue };
@@ -43,7 +44,16 @@ pub(crate) async fn follow(recorder: Arc<Recorder>, seed: u64) {
         let place = recorder.commit_begins(number, to, is_rewind);
         let moved = if is_rewind { consumer.rewind(Offset(to)).await } else { consumer.commit(Offset(to)).await };
         match moved {
-            Ok(cursor) => recorder.commit_acked(place, cursor.0),
+            Ok(cursor) => {
+                recorder.commit_acked(place, cursor.0);
+                // Now and then it looks whether that is so, whatever was killed meanwhile.
+                if rng.random_range(0..4) == 0 {
+                    drop(consumer);
+                    consumer = builder.clone().open().await.expect("opens");
+                    assert_eq!(consumer.position(), cursor, "an acknowledged cursor of {topic}");
+                    next = cursor.0;
+                }
+            }
             // Going back is not repeated unasked; nobody knows whether it was done.
             Err(error) if is_rewind && error.is_retryable() => {}
             Err(error) => panic!("a cursor was not moved: {error:?}"),

@@ -20,12 +20,20 @@ pub(crate) const STREAMING: usize = 7;
 const LARGE_BYTES: usize = 200_000;
 /// Between large ones.
 const LARGE_EVERY: usize = 25;
+/// Of one that is written in several pieces.
+const LARGEST_BYTES: usize = 3_500_000;
+/// Between those.
+const LARGEST_EVERY: usize = 1_000;
 /// Records that a producer has not seen acknowledged, at most.
 const AHEAD: usize = 200;
 const BATCH_RECORDS: usize = 3;
 
 fn value(who: usize, number: usize) -> String {
-    let filler = if who == 0 && number.is_multiple_of(LARGE_EVERY) { LARGE_BYTES } else { (number * 37 + who) % 900 };
+    let filler = match who {
+        0 if number.is_multiple_of(LARGEST_EVERY) => LARGEST_BYTES,
+        0 if number.is_multiple_of(LARGE_EVERY) => LARGE_BYTES,
+        _ => (number * 37 + who) % 900,
+    };
     format!("{who}-{number}-{}", "x".repeat(filler))
 }
 

@@ -140,6 +140,9 @@ impl State {
         };
         if let Ok(topic) = self.topic_mut(producer.topic) {
             topic.producers.remove(&producer.id);
+            if let Some(name) = &producer.name {
+                topic.producer_names.remove(name);
+            }
         }
     }
 
@@ -160,6 +163,9 @@ impl State {
         };
         if let Ok(topic) = self.topic_mut(consumer.topic) {
             topic.consumers.remove(&consumer.id);
+            if let Some(name) = &consumer.name {
+                topic.consumer_names.remove(name);
+            }
         }
     }
 
@@ -238,5 +244,44 @@ impl Recovery for State {
 
     fn state(&mut self) -> Vec<u8> {
         self.to_snapshot()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The name of a producer that was forgotten stayed in memory until the next start, for each file that an agent had seen
+    /// go; and a check of the directory found that the state does not follow from the journal.
+    #[test]
+    fn whoever_is_forgotten_leaves_nothing() {
+        let topic = event::Topic {
+            id: 1,
+            name: "t".to_owned(),
+            created_us: 0,
+            retention_bytes: None,
+            retention_age_us: None,
+            head: 0,
+            tail: 0,
+            bytes: 0,
+            last_append_us: 0,
+            pieces: Vec::new(),
+        };
+        let producer = event::Producer {
+            id: [7; 16],
+            topic: 1,
+            name: Some("p".to_owned()),
+            epoch: 0,
+            end: 0,
+            last_active_us: 0,
+            ranges: Vec::new(),
+        };
+        let mut state = State::default();
+        state.apply(&Event::Topic(topic)).expect("it is new");
+        let before = state.clone();
+        state.apply(&Event::Producer(producer)).expect("its topic is there");
+        assert_ne!(state, before);
+        state.apply(&Event::ProducersExpired(vec![[7; 16]])).expect("it is known");
+        assert_eq!(state, before);
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::{MAX_DELIVERY_BYTES, MAX_FRAME_BYTES};
+use super::subscription::MAX_READ_BYTES;
+use crate::limits::MAX_FRAME_BYTES;
 
 /// The server's bytes for answers with batches: one part for those of the usual size, one for larger ones. A few peers
 /// that ask for large batches and take none hold up only others who ask for large ones.
@@ -15,7 +16,7 @@ pub(in crate::server) struct OutboundBudget {
 }
 
 /// When less than this is left for answers of the usual size, others wait.
-const SPENT_BYTES: usize = 4 * MAX_DELIVERY_BYTES;
+const SPENT_BYTES: usize = MAX_READ_BYTES;
 
 impl OutboundBudget {
     pub(in crate::server) fn new(bytes: usize) -> Self {
@@ -32,7 +33,7 @@ impl OutboundBudget {
 
     /// Waits until there is room for an answer of this size. `None`: never; the server is going down.
     pub(super) async fn acquire(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let part = if bytes <= MAX_DELIVERY_BYTES { &self.usual } else { &self.large };
+        let part = if bytes <= MAX_READ_BYTES { &self.usual } else { &self.large };
         let count = u32::try_from(bytes).expect("at most a frame");
         part.clone().acquire_many_owned(count).await.ok()
     }

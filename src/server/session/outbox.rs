@@ -86,6 +86,11 @@ impl Outbox {
         }
     }
 
+    /// Whether everything was taken.
+    pub(in crate::server) fn is_empty(&self) -> bool {
+        self.waiting().frames.is_empty()
+    }
+
     /// Ready when what waits is under its bound.
     pub(in crate::server) async fn room(&self) {
         loop {

@@ -17,6 +17,10 @@ use crate::{
     server::dispatch::{lengths, room},
 };
 
+/// Most that is read at once for a subscription: a read takes a while to begin, so that a peer which takes all of it in the
+/// meantime would wait.
+pub(super) const MAX_READ_BYTES: usize = 4 * MAX_DELIVERY_BYTES;
+
 /// Bytes that may be sent: below zero by at most one delivery.
 type Credit = watch::Sender<i64>;
 
@@ -81,6 +85,20 @@ impl Subscriptions {
     }
 }
 
+/// How many of these batches make a delivery: the last one is that which brings it to its size.
+fn one_delivery(batches: &[Bytes]) -> usize {
+    let mut bytes = 0;
+    let is_before_last = |batch: &&Bytes| {
+        bytes += batch.len();
+        bytes < MAX_DELIVERY_BYTES
+    };
+    (batches.iter().take_while(is_before_last).count() + 1).min(batches.len())
+}
+
+fn bytes_of(batches: &[Bytes]) -> usize {
+    batches.iter().map(Bytes::len).sum()
+}
+
 fn to_credit(bytes: u64) -> i64 {
     i64::try_from(bytes.min(MAX_CREDIT_BYTES)).expect("at most a GiB")
 }
@@ -93,6 +111,8 @@ pub(in crate::server) struct Subscription {
     next: Offset,
     asked: FrameHeader,
     credited: watch::Receiver<i64>,
+    /// Whether more could be read the last time than was wanted.
+    is_behind: bool,
 }
 
 impl Subscription {
@@ -104,7 +124,7 @@ impl Subscription {
         asked: FrameHeader,
     ) -> Result<Self, ErrorBody> {
         let (id, credited) = context.subscriptions.add(asked.correlation_id)?;
-        Ok(Self { id, context: context.clone(), topic, next: from, asked, credited })
+        Ok(Self { id, context: context.clone(), topic, next: from, asked, credited, is_behind: false })
     }
 
     /// Its id on this connection.
@@ -142,10 +162,11 @@ impl Subscription {
                 changed = range.wait_for(|range| range.head > next || range.is_deleted) => drop(changed.ok()?),
                 credit = self.credited.wait_for(|credit| *credit > 0) => drop(credit.ok()?),
             }
-            let wanted = usize::try_from(*self.credited.borrow()).unwrap_or(0).clamp(1, MAX_DELIVERY_BYTES);
+            let wanted = self.wanted();
             let context = self.context.clone();
             match read_within(&context, &self.topic, self.next, wanted).await {
                 Ok((_turn, budget, fetched)) => {
+                    self.is_behind = bytes_of(&fetched.batches) >= wanted;
                     if let Err(error) = self.deliver(fetched, budget) {
                         return Some(error);
                     }
@@ -156,19 +177,34 @@ impl Subscription {
         }
     }
 
-    fn deliver(&mut self, mut fetched: Fetched, budget: OwnedSemaphorePermit) -> Result<(), ErrorBody> {
-        room(self.context.max_frame_bytes).fit(&mut fetched.batches)?;
-        let Some(last) = fetched.batches.last() else {
-            return Ok(());
-        };
-        self.next = BatchHeader::read(last)?.next_offset();
-        let bytes = fetched.batches.iter().map(Bytes::len).sum();
-        let deliver = Deliver { batch_bytes: lengths(&fetched.batches), ..self.empty_deliver() };
-        let frame = encode_answer(Opcode::Deliver, self.asked.correlation_id, &deliver, fetched.batches);
-        self.context.subscriptions.spend(self.id, bytes);
-        self.context
-            .subscriptions
-            .if_present(self.id, || self.context.outbox.push(frame, Held { budget: Some(budget), place: None }));
+    /// What to read: as much as the credit allows and one delivery takes, and more for a peer that has taken everything.
+    fn wanted(&self) -> usize {
+        let is_waited_for = self.is_behind && self.context.outbox.is_empty();
+        let most = if is_waited_for { MAX_READ_BYTES } else { MAX_DELIVERY_BYTES };
+        usize::try_from(*self.credited.borrow()).unwrap_or(0).clamp(1, most)
+    }
+
+    /// Pushes what was read, one delivery after the other.
+    fn deliver(&mut self, fetched: Fetched, mut budget: OwnedSemaphorePermit) -> Result<(), ErrorBody> {
+        let mut rest = fetched.batches;
+        while !rest.is_empty() {
+            let count = one_delivery(&rest);
+            let behind = rest.split_off(count);
+            let mut batches = std::mem::replace(&mut rest, behind);
+            room(self.context.max_frame_bytes).fit(&mut batches)?;
+            if batches.len() < count {
+                // What does not fit is read again.
+                rest.clear();
+            }
+            let Some(last) = batches.last() else { return Ok(()) };
+            self.next = BatchHeader::read(last)?.next_offset();
+            let bytes = bytes_of(&batches);
+            let deliver = Deliver { batch_bytes: lengths(&batches), ..self.empty_deliver() };
+            let frame = encode_answer(Opcode::Deliver, self.asked.correlation_id, &deliver, batches);
+            let held = Held { budget: budget.split(bytes), place: None };
+            self.context.subscriptions.spend(self.id, bytes);
+            self.context.subscriptions.if_present(self.id, || self.context.outbox.push(frame, held));
+        }
         Ok(())
     }
 
@@ -220,7 +256,7 @@ pub(in crate::server) async fn read_within<'a>(
     loop {
         let (turn, mut budget) = reserve(context, reserved).await.ok_or(Error::ShuttingDown)?;
         let mut fetched = context.shared.broker.read(topic, from, wanted).await?;
-        let mut bytes: usize = fetched.batches.iter().map(Bytes::len).sum();
+        let mut bytes = bytes_of(&fetched.batches);
         // The last batch may go beyond what was wanted.
         while bytes > reserved && fetched.batches.len() > 1 {
             bytes -= fetched.batches.pop().map_or(0, |batch| batch.len());

@@ -16,7 +16,11 @@ use super::{
     request::{Answered, Decided, Request},
     resolve::Clients,
 };
-use crate::{planted::Planted, record::Timestamp, trial::Rng};
+use crate::{
+    planted::Planted,
+    record::Timestamp,
+    trial::{Rng, words_of},
+};
 
 /// When every run begins: some time in 2026.
 const BEGIN: Timestamp = Timestamp(1_770_000_000_000_000);
@@ -81,11 +85,7 @@ fn run_on(
         run.coverage.count_files(run.driver.disk.files().keys());
         run.driver.end()
     }));
-    let panicked = |panic: Box<dyn std::any::Any + Send>| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(format!("it panicked: {}", text.unwrap_or_default()))
-    };
+    let panicked = |panic| Err(format!("it panicked: {}", words_of(panic)));
     outcome.unwrap_or_else(panicked).map_err(|what| Difference { step: at, what })
 }
 

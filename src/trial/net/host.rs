@@ -84,6 +84,7 @@ impl Host {
 
     /// Starts the server on what is on the disk.
     pub(super) fn start(&mut self) -> Result<(), String> {
+        self.disk.revive();
         let store = workload::open(&self.disk, self.planted);
         let store = store.map_err(|error| format!("the store does not open: {}", error.with_causes()))?;
         // With few, what is to be sent waits, and its connection may end meanwhile.
@@ -126,11 +127,13 @@ impl Host {
     /// What the next server finds. `ops`: of the disk, when its power went.
     fn keep_disk(&mut self, ending: Ending, ops: u64) {
         match ending {
-            Ending::Stop | Ending::Kill => self.disk = SimDisk::holding(self.disk.files()),
+            Ending::Stop => self.disk = SimDisk::holding(self.disk.files()),
+            // What it wrote is there, and not durable: the power may go before the next server syncs it.
+            Ending::Kill => self.disk.kill_after(0),
             Ending::PowerCut => {
                 let mut cutter = Cutter::new(self.disk.story());
-                cutter.advance(ops);
-                self.disk = SimDisk::with(cutter.sample(&mut self.rng));
+                cutter.advance(ops - self.disk.forgotten());
+                self.disk = self.disk.after_a_cut(cutter.sample(&mut self.rng));
             }
         }
     }

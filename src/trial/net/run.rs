@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    super::{Rng, check, workload},
+    super::{Rng, check, contents, workload},
     consuming::{self, Consuming},
     host::{Ending, Host},
     network::{Mood, Network},
@@ -156,7 +156,7 @@ pub(super) fn judge(world: &World, host: &Host, planted: Planted) -> Result<u64,
     let store = workload::open(host.disk(), planted);
     let store = store.map_err(|error| format!("the store does not open: {}", error.with_causes()))?;
     let (history, consumers) = world.history();
-    let log = workload::read_all(&store, &consumers, &BTreeMap::new());
+    let log = contents::read_all(&store, &consumers, &BTreeMap::new());
     let log = log.map_err(|error| format!("it cannot be read: {error}"))?;
     check(&history, &log).map_err(|violation| violation.to_string())?;
     let acked = history.appends.iter().filter(|append| append.outcome.time().is_some());

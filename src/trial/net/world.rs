@@ -13,8 +13,8 @@ use crate::{
     client::{Client, Error},
     record::{ConsumerId, Record, Timestamp},
     trial::{
+        contents::parse,
         history::{Append, Commit, History, Outcome, Read, Seen, Stored},
-        workload::parse,
     },
 };
 
