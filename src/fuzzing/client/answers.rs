@@ -6,8 +6,8 @@ use crate::{
     limits,
     protocol::{
         self, Answer, AppendAnswer, AppendedPart, CommitAnswer, CreateTopicAnswer, DeleteTopicAnswer, Deliver,
-        DequeueAnswer, DescribeTopicAnswer, FetchAnswer, Frame, FrameHeader, HelloAnswer, ListTopicsAnswer, Opcode,
-        OutFrame, PingAnswer, RegisterConsumerAnswer, RegisterProducerAnswer, Request, ServerInfoAnswer,
+        DequeueAnswer, DescribeTopicAnswer, FetchAnswer, Frame, FrameHeader, Gap, HelloAnswer, ListTopicsAnswer,
+        Opcode, OutFrame, PingAnswer, RegisterConsumerAnswer, RegisterProducerAnswer, Request, ServerInfoAnswer,
         SubscribeAnswer, TopicInfo, UnsubscribeAnswer, decode_request, encode_answer,
     },
     record::{BatchBuilder, Compression, Epoch, Offset, ProducerId, Record, Sequence, SequenceRange, Stamp, Timestamp},
@@ -55,10 +55,10 @@ pub(super) fn hello() -> HelloAnswer {
 }
 
 /// A push of records to a subscription.
-pub(super) fn deliver(header: FrameHeader, subscription_id: u32, base: u64, count: u64) -> OutFrame {
+pub(super) fn deliver(header: FrameHeader, gap: Option<Gap>, base: u64, count: u64) -> OutFrame {
     let batch = stored_batch(base, count);
     let batch_bytes = vec![narrow(batch.len())];
-    let deliver = Deliver { subscription_id, head: HEAD, tail: TAIL, gap: None, batch_bytes };
+    let deliver = Deliver { subscription_id: 1, head: HEAD, tail: TAIL, gap, batch_bytes };
     encode_answer(Opcode::Deliver, header.correlation_id, &deliver, vec![batch])
 }
 

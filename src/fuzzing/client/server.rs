@@ -13,8 +13,8 @@ use super::{answers, ledger::Ledger};
 use crate::{
     limits::MAX_FRAME_BYTES,
     protocol::{
-        Append, ErrorBody, Frame, FrameDecoder, HelloAnswer, Opcode, OutFrame, PREFACE_BYTES, Ping, decode_request,
-        encode_answer, encode_error, encode_request,
+        Append, ErrorBody, Frame, FrameDecoder, Gap, HelloAnswer, Opcode, OutFrame, PREFACE_BYTES, Ping,
+        decode_request, encode_answer, encode_error, encode_request,
     },
     record::Batch,
     trial::Rng,
@@ -186,10 +186,17 @@ impl Server {
     /// Pushes records to the last subscription, mostly those that come next.
     async fn push(&mut self, talk: &mut Talk) -> Result<(), Over> {
         let Some((frame, next)) = &mut talk.subscribed else { return Ok(()) };
-        let from = if self.rng.percent(90) { *next } else { self.rng.below(20) };
+        let mut from = if self.rng.percent(90) { *next } else { self.rng.below(20) };
         let count = 1 + self.rng.below(3);
+        let gap = self.rng.percent(20).then(|| {
+            // One in five is a lie: it begins elsewhere, or is none.
+            let lie = if self.rng.percent(20) { 1 + self.rng.below(3) } else { 0 };
+            let gap = Gap { from: from + lie, to: from + 1 + self.rng.below(3) };
+            from = gap.to;
+            gap
+        });
         *next = from + count;
-        let deliver = answers::deliver(frame.header, 1, from, count);
+        let deliver = answers::deliver(frame.header, gap, from, count);
         talk.send(deliver).await
     }
 }
