@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Rng, SimDisk, Violation, check, history::Log, powercut::Known, workload::Run};
-use crate::{broker::ProducerState, planted::Planted};
+use crate::{broker::ProducerState, planted::Planted, record::Offset};
 
 /// See the module.
 pub(super) struct Remains {
@@ -59,6 +59,13 @@ impl Remains {
             Err(_) if !self.is_closed && check(&self.before.history, log).is_ok() => Ok(Fate::RolledBack),
             Err(violation) => Err(violation),
         }
+    }
+
+    /// Whether nothing at or behind an offset was acknowledged before the last commit.
+    pub(super) fn is_of_last_commit(&self, topic: &str, from: Offset) -> bool {
+        let acked = self.before.history.appends.iter().filter(|append| append.outcome.time().is_some());
+        let mut offsets = acked.flat_map(|append| append.records.iter().zip(&append.offsets));
+        !offsets.any(|((of, _), offset)| of == topic && offset.is_some_and(|offset| offset >= from.0))
     }
 
     /// For an error message.

@@ -151,6 +151,9 @@ impl Ruins {
         }
         let held = Held::of(copy.files(), &self.remains.producers, &self.remains.known.consumers)?;
         let lost_before = tried.lost;
+        // The last commit of a store that was not closed cannot be told from one that was under way. If retention was in it,
+        // what that took is missed, and nothing else.
+        let may_be_behind = !self.remains.is_closed && report.damage.is_empty();
         for (id, topic) in &self.held.topics {
             tried.records += topic.records.len() as u64;
             let lost = |name: &str, offset: u64| {
@@ -161,12 +164,14 @@ impl Ruins {
                 tried.lost += topic.records.len() as u64;
                 continue;
             };
-            if copied.tail < topic.tail {
+            let is_behind = copied.tail < topic.tail;
+            if is_behind && !(may_be_behind && self.remains.is_of_last_commit(&topic.name, copied.tail)) {
                 return Err(format!("the tail of {} was {}, and is {}", topic.name, topic.tail, copied.tail));
             }
             for (offset, record) in &topic.records {
                 match copied.records.get(offset) {
                     Some(found) if found == record => {}
+                    None if is_behind && *offset >= copied.tail.0 => {}
                     None if lost(&copied.name, *offset) => tried.lost += 1,
                     found => return Err(format!("offset {offset} of {} held {record:?}: {found:?}", topic.name)),
                 }
@@ -183,6 +188,11 @@ impl Ruins {
         let (missing, damaged) = (tried.lost - lost_before, self.records.saturating_sub(report.records));
         if missing > damaged {
             return Err(format!("{missing} records are missing, and only {damaged} of them are damaged: {report:?}"));
+        }
+        let is_behind =
+            |(id, topic): (&TopicId, &HeldTopic)| held.topics.get(id).is_some_and(|copied| copied.tail < topic.tail);
+        if self.held.topics.iter().any(is_behind) {
+            return Ok(());
         }
         self.judge_state(report, &held)?;
         self.goes_on(copy, &held)
@@ -342,5 +352,17 @@ impl Damaged {
                 format!("bit {bit} of byte {at} of {name} flipped")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last block of the write-ahead log had moved a head, and was lost to one bit; what retention had removed for it was
+    /// missed, rightly, and a record of the same commit gone, as from a commit that was under way.
+    #[test]
+    fn the_last_commit_of_a_store_that_was_not_closed_may_be_gone_with_what_retention_did_in_it() {
+        Ruin { seed: 74_000_129, damages: 41 }.run().expect("every promise holds");
     }
 }
