@@ -107,6 +107,9 @@ pub const LISTEN_BACKLOG: u32 = 4096;
 pub const DEFAULT_INBOUND_BUDGET_BYTES: usize = 32 * MIB;
 /// Bytes read from the log and queued to be sent, over all connections.
 pub const DEFAULT_OUTBOUND_BUDGET_BYTES: usize = 32 * MIB;
+/// Most that is read at once for a subscription: a read takes a while to begin, and a peer that takes all of it in the
+/// meantime would wait.
+pub const MAX_READ_BYTES: usize = 4 * MAX_DELIVERY_BYTES;
 /// Memory that a server takes beside its budgets and the tail cache: code, redb's pages, a group on its way, what only the
 /// write-ahead log has, the index.
 pub const FIXED_MEMORY_BYTES: usize = 28 * MIB;

@@ -398,7 +398,7 @@ fn reads(history: &History, log: &Log) -> Result<(), Violation> {
         // Retention may have taken what was asked for.
         let head = |topic: &str| log.topics.get(topic).map_or(u64::MAX, |topic| topic.head);
         if let (Some(from), Some(first)) = (read.from, read.seen.first())
-            && (first.offset < from || (first.offset > from && first.offset > head(&first.topic)))
+            && !(from..=from.max(head(&first.topic))).contains(&first.offset)
         {
             return Err(Violation::ReadElsewhere { topic: first.topic.clone(), from, offset: first.offset });
         }
@@ -460,8 +460,7 @@ fn told(history: &History) -> Result<(), Violation> {
 fn cursors(history: &History, log: &Log, present: &[Presence]) -> Result<(), Violation> {
     let by_commits =
         history.commits.iter().filter(|commit| commit.outcome.time().is_some()).map(|commit| commit.consumer);
-    let by_appends =
-        history.appends.iter().filter(|append| is_acked(append.outcome)).flat_map(|append| &append.cursors);
+    let by_appends = history.acked().flat_map(|append| &append.cursors);
     let moved: HashSet<u64> = by_commits.chain(by_appends.map(|(consumer, _)| *consumer)).collect();
     if let Some(&consumer) = moved.iter().find(|consumer| !log.cursors.contains_key(consumer)) {
         return Err(Violation::Cursor { consumer, found: 0, why: "and nobody knows the consumer any more".to_owned() });

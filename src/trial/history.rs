@@ -153,6 +153,11 @@ pub struct History {
 }
 
 impl History {
+    /// The appends that were acknowledged.
+    pub fn acked(&self) -> impl Iterator<Item = &Append> {
+        self.appends.iter().filter(|append| append.outcome.time().is_some())
+    }
+
     /// The history up to a time: what was not called yet is left out, what was not answered yet is unknown.
     #[must_use]
     pub fn as_of(&self, time: u64) -> Self {

@@ -112,10 +112,11 @@ impl Known {
         if let Some(topic) = log.topics.get_mut(workload::FORGETFUL_TOPIC) {
             topic.least_bytes = workload::LEAST_KEPT_BYTES;
         }
-        let there: Vec<_> = store.producers().iter().map(|state| state.id).collect();
-        log.producers = (0..).zip(&self.producer_ids).filter(|(_, id)| there.contains(id)).map(|(at, _)| at).collect();
+        let states = store.producers();
+        let is_there = |id: &ProducerId| states.iter().any(|state| state.id == *id);
+        log.producers = (0..).zip(&self.producer_ids).filter(|(_, id)| is_there(id)).map(|(at, _)| at).collect();
         check(&self.history, &log).map_err(|violation: Violation| violation.to_string())?;
-        self.knows_what_is_stored(&store.producers(), &log)?;
+        self.knows_what_is_stored(&states, &log)?;
         drop(store);
         Ok(disk)
     }
@@ -133,8 +134,7 @@ impl Known {
             .flat_map(|topic| &topic.records)
             .filter_map(|(_, record)| record.as_ref())
             .for_each(&mut stored);
-        let acked = self.history.appends.iter().filter(|append| append.outcome.time().is_some());
-        acked.flat_map(|append| &append.records).for_each(|(_, record)| stored(record));
+        self.history.acked().flat_map(|append| &append.records).for_each(|(_, record)| stored(record));
         for (number, id) in (0..).zip(&self.producer_ids) {
             let Some(state) = states.iter().find(|state| state.id == *id) else { continue };
             let (known, end) = (state.last_sequence.0, ends.get(&number).copied().unwrap_or(0));
@@ -149,8 +149,8 @@ impl Known {
 
     /// Acknowledged records, each once.
     fn acked(&self) -> u64 {
-        let acked = self.history.appends.iter().filter(|append| append.outcome.time().is_some());
-        acked.flat_map(|append| &append.records).map(|(_, record)| record).collect::<HashSet<_>>().len() as u64
+        let records = self.history.acked().flat_map(|append| &append.records);
+        records.map(|(_, record)| record).collect::<HashSet<_>>().len() as u64
     }
 
     /// Opens what was recovered once more, and goes on: each producer's last record again is known, and the one behind it

@@ -63,8 +63,7 @@ impl Remains {
 
     /// Whether nothing at or behind an offset was acknowledged before the last commit.
     pub(super) fn is_of_last_commit(&self, topic: &str, from: Offset) -> bool {
-        let acked = self.before.history.appends.iter().filter(|append| append.outcome.time().is_some());
-        let mut offsets = acked.flat_map(|append| append.records.iter().zip(&append.offsets));
+        let mut offsets = self.before.history.acked().flat_map(|append| append.records.iter().zip(&append.offsets));
         !offsets.any(|((of, _), offset)| of == topic && offset.is_some_and(|offset| offset >= from.0))
     }
 

@@ -150,7 +150,7 @@ impl Ruins {
             return Err(format!("the copy is not intact: {again:?}, of {report:?}"));
         }
         let held = Held::of(copy.files(), &self.remains.producers, &self.remains.known.consumers)?;
-        let lost_before = tried.lost;
+        let (lost_before, mut has_rolled_back) = (tried.lost, false);
         // The last commit of a store that was not closed cannot be told from one that was under way. If retention was in it,
         // what that took is missed, and nothing else.
         let may_be_behind = !self.remains.is_closed && report.damage.is_empty();
@@ -168,6 +168,7 @@ impl Ruins {
             if is_behind && !(may_be_behind && self.remains.is_of_last_commit(&topic.name, copied.tail)) {
                 return Err(format!("the tail of {} was {}, and is {}", topic.name, topic.tail, copied.tail));
             }
+            has_rolled_back |= is_behind;
             for (offset, record) in &topic.records {
                 match copied.records.get(offset) {
                     Some(found) if found == record => {}
@@ -189,9 +190,7 @@ impl Ruins {
         if missing > damaged {
             return Err(format!("{missing} records are missing, and only {damaged} of them are damaged: {report:?}"));
         }
-        let is_behind =
-            |(id, topic): (&TopicId, &HeldTopic)| held.topics.get(id).is_some_and(|copied| copied.tail < topic.tail);
-        if self.held.topics.iter().any(is_behind) {
+        if has_rolled_back {
             return Ok(());
         }
         self.judge_state(report, &held)?;

@@ -38,8 +38,8 @@ const RETENTION_BYTES: u64 = 14 * 1024;
 /// What that leaves: whole pieces go, of a 32nd or of one batch.
 pub(super) const LEAST_KEPT_BYTES: u64 = RETENTION_BYTES - RETENTION_BYTES / 32 - 3 * 1024;
 pub(super) const FORGETFUL_TOPIC: &str = "forgetful";
-/// Of the topic whose records grow old, in steps.
-const RETENTION_STEPS: u64 = 12;
+/// Of the topic whose records grow old.
+const RETENTION_AGE: Duration = Duration::from_secs(12);
 pub(super) const AGING_TOPIC: &str = "aging";
 const TOPICS: [&str; 4] = ["kept", "other", FORGETFUL_TOPIC, AGING_TOPIC];
 /// From one step to the next.
@@ -167,10 +167,9 @@ impl Run {
         };
         run.watch();
         for (number, topic) in TOPICS.into_iter().cycle().take(LASTING_WRITERS).enumerate() {
-            let age_us = RETENTION_STEPS * us(STEP);
             let retention = Retention {
                 bytes: (topic == FORGETFUL_TOPIC).then_some(RETENTION_BYTES),
-                age_us: (topic == AGING_TOPIC).then_some(age_us),
+                age_us: (topic == AGING_TOPIC).then_some(us(RETENTION_AGE)),
             };
             let producer = format!("p{number}");
             let state = run.store.call(|broker| async move {
@@ -261,7 +260,7 @@ impl Run {
             // Nothing is ever trimmed elsewhere.
             let mut head = if name == FORGETFUL_TOPIC || name == AGING_TOPIC { range.head.0 } else { 0 };
             if name == AGING_TOPIC {
-                let oldest = self.now.0 - RETENTION_STEPS * us(STEP);
+                let oldest = self.now.0 - us(RETENTION_AGE);
                 let expired = self.aging.iter().rfind(|(when, _)| when.0 < oldest);
                 head = head.min(expired.map_or(0, |(_, tail)| *tail));
                 self.aging.push((self.now, range.tail.0));
@@ -558,8 +557,8 @@ mod tests {
                 let mut deletions = history.deletions.iter();
                 deletions.any(|deletion| deletion.topic == *topic && deletion.outcome.time().is_some())
             };
-            let stored = history.appends.iter().filter(|append| append.outcome.time().is_some());
-            deleted_records += stored.flat_map(|append| &append.records).filter(|(topic, _)| is_deleted(topic)).count();
+            deleted_records +=
+                history.acked().flat_map(|append| &append.records).filter(|(topic, _)| is_deleted(topic)).count();
             moves += history.commits.iter().filter(|commit| !commit.rewind && commit.outcome.time().is_some()).count();
         }
         assert!(deleted_records > 50 && moves > 50, "{deleted_records} records went with their topics, {moves} moves");

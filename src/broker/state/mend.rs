@@ -160,7 +160,7 @@ fn is_made_up(topic: &Topic) -> bool {
 }
 
 /// A topic of which nobody knows the name any more.
-fn nameless(name: TopicName, id: TopicId) -> event::Topic {
+pub(super) fn nameless(name: TopicName, id: TopicId) -> event::Topic {
     event::Topic {
         id: id.0,
         name: name.as_str().to_owned(),

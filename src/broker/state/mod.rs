@@ -255,18 +255,7 @@ mod tests {
     /// go; and a check of the directory found that the state does not follow from the journal.
     #[test]
     fn whoever_is_forgotten_leaves_nothing() {
-        let topic = event::Topic {
-            id: 1,
-            name: "t".to_owned(),
-            created_us: 0,
-            retention_bytes: None,
-            retention_age_us: None,
-            head: 0,
-            tail: 0,
-            bytes: 0,
-            last_append_us: 0,
-            pieces: Vec::new(),
-        };
+        let topic = mend::nameless(TopicName::new("t").expect("a good name"), TopicId(1));
         let producer = event::Producer {
             id: [7; 16],
             topic: 1,

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::subscription::MAX_READ_BYTES;
-use crate::limits::MAX_FRAME_BYTES;
+use crate::limits::{MAX_FRAME_BYTES, MAX_READ_BYTES};
 
 /// The server's bytes for answers with batches: one part for those of the usual size, one for larger ones. A few peers
 /// that ask for large batches and take none hold up only others who ask for large ones.

@@ -11,15 +11,11 @@ use tokio::sync::{MutexGuard, OwnedSemaphorePermit, watch};
 use super::{Context, Held};
 use crate::{
     broker::{Error, Fetched, TopicView},
-    limits::{MAX_CREDIT_BYTES, MAX_DELIVERY_BYTES, MAX_SUBSCRIPTIONS},
+    limits::{MAX_CREDIT_BYTES, MAX_DELIVERY_BYTES, MAX_READ_BYTES, MAX_SUBSCRIPTIONS},
     protocol::{Deliver, ErrorBody, ErrorCode, FrameHeader, Gap, Opcode, encode_answer, encode_error},
     record::{BatchHeader, Offset},
     server::dispatch::{lengths, room},
 };
-
-/// Most that is read at once for a subscription: a read takes a while to begin, so that a peer which takes all of it in the
-/// meantime would wait.
-pub(super) const MAX_READ_BYTES: usize = 4 * MAX_DELIVERY_BYTES;
 
 /// Bytes that may be sent: below zero by at most one delivery.
 type Credit = watch::Sender<i64>;
@@ -166,7 +162,8 @@ impl Subscription {
             let context = self.context.clone();
             match read_within(&context, &self.topic, self.next, wanted).await {
                 Ok((_turn, budget, fetched)) => {
-                    self.is_behind = bytes_of(&fetched.batches) >= wanted;
+                    // As many as were read.
+                    self.is_behind = budget.num_permits() >= wanted;
                     if let Err(error) = self.deliver(fetched, budget) {
                         return Some(error);
                     }

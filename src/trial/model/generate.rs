@@ -83,9 +83,9 @@ fn op(rng: &mut Rng, style: Style) -> Op {
             let max_bytes = one_of(rng, &[1, 700, 3_000, 64 * 1024]);
             Op::Fetch { topic: any_topic, from: place(rng), max_bytes }
         }
+        47..=48 => Op::OffsetFor { topic: any_topic, ago: Duration::from_secs(rng.below(60)) },
         49 => list_producers(rng, any_topic),
         50 if style.deletes => Op::ForgetProducer { producer: any_producer(rng) },
-        47..=48 => Op::OffsetFor { topic: any_topic, ago: Duration::from_secs(rng.below(60)) },
         _ => append(rng, style),
     }
 }

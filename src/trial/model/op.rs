@@ -38,70 +38,23 @@ pub(super) enum Free {
     Eighth,
 }
 
-/// One request.
+/// One request. Producers are listed whose names begin with that of a producer, or all; behind that of another one, or from the
+/// first.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Op {
-    CreateTopic {
-        topic: u8,
-        retention: Retention,
-        if_absent: bool,
-    },
-    DeleteTopic {
-        topic: u8,
-        if_present: bool,
-    },
-    RegisterProducer {
-        producer: u8,
-        topic: u8,
-        is_named: bool,
-        create: Option<Retention>,
-    },
-    ProducerState {
-        producer: u8,
-    },
-    /// Of those with the name of a producer, or all; behind that of another one, or from the first.
-    ListProducers {
-        topic: u8,
-        prefix: Option<u8>,
-        after: Option<u8>,
-        limit: usize,
-    },
-    ForgetProducer {
-        producer: u8,
-    },
-    Append {
-        parts: Vec<Part>,
-        cursors: Vec<(u8, Place)>,
-    },
-    RegisterConsumer {
-        consumer: u8,
-        topic: u8,
-        is_named: bool,
-        start: Place,
-    },
-    Commit {
-        consumer: u8,
-        to: Place,
-        rewind: bool,
-    },
-    Dequeue {
-        consumer: u8,
-        from: From,
-        max_records: u64,
-        room_bytes: usize,
-    },
-    Backlog {
-        consumer: u8,
-    },
-    Fetch {
-        topic: u8,
-        from: Place,
-        max_bytes: usize,
-    },
-    OffsetFor {
-        topic: u8,
-        ago: Duration,
-    },
+    CreateTopic { topic: u8, retention: Retention, if_absent: bool },
+    DeleteTopic { topic: u8, if_present: bool },
+    RegisterProducer { producer: u8, topic: u8, is_named: bool, create: Option<Retention> },
+    ProducerState { producer: u8 },
+    ListProducers { topic: u8, prefix: Option<u8>, after: Option<u8>, limit: usize },
+    ForgetProducer { producer: u8 },
+    Append { parts: Vec<Part>, cursors: Vec<(u8, Place)> },
+    RegisterConsumer { consumer: u8, topic: u8, is_named: bool, start: Place },
+    Commit { consumer: u8, to: Place, rewind: bool },
+    Dequeue { consumer: u8, from: From, max_records: u64, room_bytes: usize },
+    Backlog { consumer: u8 },
+    Fetch { topic: u8, from: Place, max_bytes: usize },
+    OffsetFor { topic: u8, ago: Duration },
 }
 
 /// One batch of an append.

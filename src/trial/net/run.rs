@@ -159,7 +159,7 @@ pub(super) fn judge(world: &World, host: &Host, planted: Planted) -> Result<u64,
     let log = contents::read_all(&store, &consumers, &BTreeMap::new());
     let log = log.map_err(|error| format!("it cannot be read: {error}"))?;
     check(&history, &log).map_err(|violation| violation.to_string())?;
-    let acked = history.appends.iter().filter(|append| append.outcome.time().is_some());
+    let acked = history.acked();
     Ok(acked.map(|append| append.records.len() as u64).sum())
 }
 
